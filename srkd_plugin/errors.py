@@ -1,0 +1,43 @@
+"""The one error that the plugin raises for what a user wrote."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+MISSING = object()
+"""Stands for the value of a key that is not there."""
+
+
+class OptionsError(ValueError):
+    """An options file asks for something that cannot be.
+
+    Its text is one line that names the key, the value and the remedy. It is raised before anything on disk is touched.
+
+    Args:
+        key: Path of the key, e.g. ``train.distill_opt.contrastive.similarity``.
+        value: The offending value, or :data:`MISSING` where the key is not there.
+        problem: What is wrong with it.
+        remedy: What to write instead.
+    """
+
+    def __init__(self, key: str, value: Any, problem: str, remedy: str) -> None:
+        self.key, self.value, self.problem, self.remedy = key, value, problem, remedy
+        shown = "is missing" if value is MISSING else f"= {_short(value)}"
+        text = f"{key} {shown}: {problem}. {remedy}"
+        super().__init__(" ".join(text.split()))
+
+
+def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean") -> str:
+    """A sentence with the known name nearest to ``name``, or with all known names where none is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if close:
+        return f"{prefix} {close[0]!r}?"
+    return f"Known: {', '.join(known)}." if known else ""
+
+
+def _short(value: Any, limit: int = 120) -> str:
+    text = repr(dict(value) if isinstance(value, dict) else value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

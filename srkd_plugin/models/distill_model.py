@@ -1,0 +1,111 @@
+"""The BasicSR model that distils a teacher into a student."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from srkd_plugin import options
+from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.teacher import build_teacher
+from srkd_plugin.models.terms import build_terms
+
+
+@MODEL_REGISTRY.register()
+class DistillModel(SRModel):
+    """SRModel whose student ``network_g`` also learns from a frozen teacher ``network_t``.
+
+    The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
+    ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
+    SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. The teacher is built for training
+    only. See :mod:`srkd_plugin.options` for the keys.
+
+    Raises:
+        OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
+    """
+
+    def init_training_settings(self) -> None:
+        """Build the teacher and the terms, then everything that SRModel trains with."""
+        distillation = options.read(self.opt)
+        self.teacher = build_teacher(distillation, self.device)
+        self.terms = build_terms(distillation.terms, self.device)
+        self.grad_norm_log = distillation.grad_norm_log
+        self._grad_norms_logged = 0
+
+        train_opt = self.opt["train"]
+        without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
+        if without_gt:  # pure distillation: SRModel insists on a loss, so it gets one until it is set up
+            train_opt["pixel_opt"] = {"type": "L1Loss"}
+        super().init_training_settings()
+        if without_gt:
+            self.cri_pix = None
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One training step.
+
+        Raises:
+            FloatingPointError: A loss is NaN or infinite; nothing has been updated.
+        """
+        self.optimizer_g.zero_grad()
+        self.output = self.net_g(self.lq)
+        losses = OrderedDict(**self._losses_to_gt(), **self._losses_to_teacher())
+        self._refuse_nonfinite(losses, current_iter)
+        log = OrderedDict(losses)
+        if self._grad_norms_due(current_iter):
+            log.update(self._measure_grad_norms(losses))
+
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+
+        self.log_dict = self.reduce_loss_dict(log)
+        self._report_grad_norms(current_iter)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _losses_to_gt(self) -> dict[str, Tensor]:
+        losses = {}
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+        if self.cri_perceptual:
+            percep, style = self.cri_perceptual(self.output, self.gt)
+            losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
+        return losses
+
+    def _losses_to_teacher(self) -> dict[str, Tensor]:
+        step = {"student": self.output, "teacher": self.teacher(self.lq), "lq": self.lq, "gt": self.gt}
+        return {term.log_name: term(step) for term in self.terms}
+
+    @staticmethod
+    def _refuse_nonfinite(losses: dict[str, Tensor], current_iter: int) -> None:
+        values = torch.stack([loss.detach().float() for loss in losses.values()])
+        finite = values.isfinite().tolist()
+        if not all(finite):
+            bad = [f"{name} = {value}" for name, value, ok in zip(losses, values.tolist(), finite) if not ok]
+            raise FloatingPointError(
+                f"iteration {current_iter}: {', '.join(bad)}. The weights are those of iteration {current_iter - 1}; "
+                "nothing was saved. Lower the term's loss_weight or the learning rate, or look for NaN in the data."
+            )
+
+    def _grad_norms_due(self, current_iter: int) -> bool:
+        if self._grad_norms_logged < self.grad_norm_log.first:
+            return True
+        return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0
+
+    def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        parameters = [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]
+        norms = gradient_norms(losses, parameters)
+        self._grad_norms_logged += 1
+        return {f"grad_norm/{name}": norm for name, norm in norms.items()}
+
+    def _report_grad_norms(self, current_iter: int) -> None:
+        prefix = "grad_norm/"
+        norms = {k[len(prefix) :]: v for k, v in self.log_dict.items() if k.startswith(prefix)}
+        if norms:
+            balance = describe_balance(norms, reference="l_pix")
+            get_root_logger().info(f"Gradient norms over the student, iter {current_iter:,d}: {balance}")

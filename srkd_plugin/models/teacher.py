@@ -1,0 +1,194 @@
+"""The teacher: a frozen network that is built, loaded and run apart from everything that trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.options import Distillation, PathSection, TeacherSection
+
+AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Teacher:
+    """Runs a frozen teacher network.
+
+    It is not an ``nn.Module``, so that no optimizer, DDP, EMA or checkpoint of the student can take hold of it.
+
+    Args:
+        net: The network with its weights; put into eval mode and frozen.
+        device: Where it runs.
+        section: Its precision and memory format.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
+        self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
+        self._autocast_dtype = AUTOCAST_DTYPES.get(section.precision)
+        self._device = device
+        self.net = net.eval().requires_grad_(False).to(device, memory_format=self._memory_format)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of the network's parameters."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @torch.no_grad()
+    def __call__(self, lq: Tensor) -> Tensor:
+        """The SR images of a batch.
+
+        Args:
+            lq: ``(N, C, h, w)`` in 0..1.
+
+        Returns:
+            ``(N, C, H, W)`` of the dtype of ``lq``, without autograd history.
+        """
+        lq_here = lq.contiguous(memory_format=self._memory_format)
+        if self._autocast_dtype is None:
+            return self.net(lq_here)
+        with torch.autocast(self._device.type, dtype=self._autocast_dtype):
+            return self.net(lq_here).to(lq.dtype)
+
+
+def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
+    """Build the options' teacher with its weights.
+
+    The random state is left as it was, so that the student and the data order of a run do not depend on its teacher.
+
+    Raises:
+        OptionsError: The weights are not given, not there or do not fit the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        net = build_network(distillation.network_t)
+    path = distillation.path
+    if path.pretrain_network_t is None:
+        _require_weights(distillation.teacher)
+        get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
+    else:
+        _load(net, read_weights(path), path)
+    teacher = Teacher(net, device, distillation.teacher)
+    get_root_logger().info(
+        f"Teacher [{type(net).__name__}], with parameters: {teacher.parameter_count:,d}, "
+        f"from {path.pretrain_network_t}, precision {distillation.teacher.precision}."
+    )
+    return teacher
+
+
+def _require_weights(section: TeacherSection) -> None:
+    if not section.random_init:
+        raise OptionsError(
+            "path.pretrain_network_t",
+            None,
+            "the teacher has no weights",
+            "Give the path of its .pth file (or, to distil from a random teacher on purpose, teacher: {random_init: true}).",
+        )
+
+
+def read_weights(path: PathSection) -> dict[str, Tensor]:
+    """The state dict that ``path.pretrain_network_t`` and ``path.param_key_t`` name.
+
+    Only tensors are read from the file (``weights_only``).
+
+    Raises:
+        OptionsError: The file is not there or not readable, or has no such key.
+    """
+    file, key = path.pretrain_network_t, path.param_key_t
+    if not os.path.isfile(file):
+        raise OptionsError(
+            "path.pretrain_network_t",
+            file,
+            "there is a folder of this name, but no file" if os.path.isdir(file) else "there is no such file",
+            f"Relative paths start at the working directory, {os.getcwd()}.",
+        )
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        problem = f"it cannot be read as PyTorch weights ({str(error).splitlines()[0]})"
+        raise OptionsError("path.pretrain_network_t", file, problem, "Is the download complete?") from error
+    weights = content if key is None else content.get(key, MISSING) if isinstance(content, Mapping) else MISSING
+    if weights is MISSING or not _is_state_dict(weights):
+        raise OptionsError("path.param_key_t", key, f"{file} has no weights under this key", _keys_found(content))
+    return {name[7:] if name.startswith("module.") else name: value for name, value in weights.items()}
+
+
+def _is_state_dict(content: Any) -> bool:
+    return isinstance(content, Mapping) and len(content) > 0 and all(isinstance(v, Tensor) for v in content.values())
+
+
+def _keys_found(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return "The file holds no dictionary of weights."
+    if _is_state_dict(content):
+        return "The file is a bare state dict: write param_key_t: ~"
+    return f"The file has: {', '.join(map(str, content))}."
+
+
+def _load(net: nn.Module, weights: dict[str, Tensor], path: PathSection) -> None:
+    expected = net.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in expected and v.shape == expected[k].shape}
+    if fitting.keys() == expected.keys() == weights.keys():
+        net.load_state_dict(fitting)
+        return
+    difference = _describe_difference(expected, weights)
+    if path.strict_load_t or not fitting:
+        raise OptionsError(
+            "path.pretrain_network_t",
+            path.pretrain_network_t,
+            f"the weights do not fit network_t: {difference}",
+            "Make network_t describe the network that the file was saved from.",
+        )
+    get_root_logger().warning(f"strict_load_t is false; the teacher is loaded in part only: {difference}")
+    net.load_state_dict(fitting, strict=False)
+
+
+def _describe_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    shapes = [
+        f"{k} is {tuple(found[k].shape)} in the file and {tuple(expected[k].shape)} in the network"
+        for k in expected
+        if k in found and expected[k].shape != found[k].shape
+    ]
+    missing = [k for k in expected if k not in found]
+    surplus = [k for k in found if k not in expected]
+    parts = [
+        *shapes[:1],
+        *([f"{missing[0]} is not in the file"] if missing else []),
+        *([f"{surplus[0]} is not in the network"] if surplus else []),
+    ]
+    return f"{'; '.join(parts)} ({len(shapes) + len(missing) + len(surplus)} differences in all)"
+
+
+def check_teacher_fits(teacher: nn.Module, student: nn.Module, lq_size: int, channels: int, scale: int) -> None:
+    """Run both networks on one small input and compare what comes out.
+
+    Args:
+        teacher: The teacher network.
+        student: The student network.
+        lq_size: Side of the input, in pixels.
+        channels: Channels of the input.
+        scale: The options' ``scale``.
+
+    Raises:
+        OptionsError: A network's output is not ``scale`` times its input, or their channels differ.
+    """
+    lq = torch.zeros(1, channels, lq_size, lq_size)
+    expected = (1, channels, lq_size * scale, lq_size * scale)
+    for key, net in (("network_g", student), ("network_t", teacher)):
+        try:
+            with torch.no_grad():
+                shape = tuple(net(lq).shape)
+        except Exception as error:
+            problem = f"the network fails on an input of {tuple(lq.shape)} ({str(error).splitlines()[0]})"
+            raise OptionsError(key, type(net).__name__, problem, "Correct its arguments.") from error
+        if shape != expected:
+            raise OptionsError(
+                key,
+                type(net).__name__,
+                f"its output for an input of {tuple(lq.shape)} is {shape}, where scale: {scale} asks for {expected}",
+                f"Correct its scale and channels, e.g. upscale: {scale}.",
+            )

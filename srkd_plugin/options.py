@@ -1,0 +1,289 @@
+"""The plugin's own sections of a BasicSR options file: the only place that knows their keys and defaults.
+
+    model_type: DistillModel
+    network_t: {type: EDSR, ...}                  # teacher, any registered architecture
+    teacher: {precision: fp32, ...}               # TeacherSection, optional
+    path:
+      pretrain_network_t: teacher.pth             # PathSection; the other keys of path are BasicSR's
+      param_key_t: params
+      strict_load_t: true
+    train:
+      distill_opt:                                # any number of named terms
+        contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
+      grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+
+Sections that BasicSR owns are left to BasicSR.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, create_model
+
+from srkd_plugin.errors import MISSING, OptionsError, nearest
+
+MODEL_TYPES = ("DistillModel",)
+TOP_KEYS = ("network_t", "teacher")
+TRAIN_KEYS = ("distill_opt", "grad_norm_log")
+STOCK_TRAIN_KEYS = (
+    *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
+    *("use_grad_clip", "net_d_iters", "net_d_init_iters", "gan_opt", "optim_d"),
+)
+STOCK_PATH_KEYS = (
+    *("pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"),
+    *("experiments_root", "results_root", "models", "training_states", "log", "visualization"),
+)
+RESERVED_TERMS = ("pix", "percep", "style")
+"""Names under which SRModel logs its own losses (``l_pix`` ...)."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TeacherSection(_Section):
+    """``teacher``: how the teacher is run."""
+
+    random_init: bool = False
+    """Distil from a teacher with random weights (for tests of the machinery); otherwise a weights file is required."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Precision of the teacher's forward pass (autocast); its output is handed on as fp32."""
+    channels_last: bool = False
+    """Keep the teacher's weights and inputs in channels_last memory format."""
+
+
+class PathSection(_Section):
+    """The teacher's keys in ``path``."""
+
+    pretrain_network_t: Optional[str] = None
+    param_key_t: Optional[str] = "params"
+    strict_load_t: bool = True
+
+
+class GradNormLogSection(_Section):
+    """``train.grad_norm_log``: when the gradient norm of each term is logged. It costs one backward pass a term."""
+
+    first: int = Field(default=3, ge=0)
+    """Log it in this many iterations at the start of the run."""
+    every: int = Field(default=0, ge=0)
+    """And then every so many iterations; 0: never again."""
+
+
+class TermSection(BaseModel):
+    """One named term of ``train.distill_opt``: a registered loss and its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: StrictStr
+
+    def loss_options(self) -> dict[str, Any]:
+        """What :func:`basicsr.losses.build_loss` takes."""
+        return {"type": self.type, **(self.model_extra or {})}
+
+
+class Distillation(BaseModel):
+    """Everything of ours that a run's options say, checked and with defaults filled in."""
+
+    network_t: dict[str, Any]
+    teacher: TeacherSection
+    path: PathSection
+    terms: dict[str, TermSection]
+    grad_norm_log: GradNormLogSection
+
+
+def is_ours(opt: Mapping[str, Any]) -> bool:
+    """Whether the options name anything of the plugin's."""
+    train = opt.get("train")
+    return (
+        opt.get("model_type") in MODEL_TYPES
+        or any(key in opt for key in TOP_KEYS)
+        or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
+    )
+
+
+@contextmanager
+def teacher_paths_kept(opt: dict[str, Any]) -> Iterator[None]:
+    """Undo what BasicSR's ``check_resume`` does to the teacher's keys of ``path`` on resume.
+
+    It points every ``network_*`` at ``<models>/net_*_<iter>.pth``, and turns the param key ``params_ema`` into
+    ``params``; but the teacher is never saved with the student.
+    """
+    path = opt["path"]
+    before = {key: path[key] for key in PathSection.model_fields if key in path}
+    yield
+    for key in PathSection.model_fields:
+        path.pop(key, None)
+    path.update(before)
+
+
+def read(opt: Mapping[str, Any]) -> Distillation:
+    """Check and read the plugin's sections of a training run's options.
+
+    Raises:
+        OptionsError: A key is unknown, missing or of the wrong type.
+    """
+    _check_top_level(opt)
+    train, path = opt["train"], opt["path"]
+    return Distillation(
+        network_t=_network("network_t", opt["network_t"]),
+        teacher=_section(TeacherSection, "teacher", opt.get("teacher") or {}),
+        path=_section(PathSection, "path", _own_path_keys(path)),
+        terms=_terms(train["distill_opt"]),
+        grad_norm_log=_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+    )
+
+
+def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> None:
+    """Check keyword arguments from an options file against a signature and its type hints.
+
+    Args:
+        function: A class or function of BasicSR's registries.
+        arguments: What the options file gives it.
+        key: Where it does so, for the error.
+
+    Raises:
+        OptionsError: An argument is unknown, missing or of the wrong type.
+    """
+    target = function.__init__ if inspect.isclass(function) else function
+    hints = typing.get_type_hints(target)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_POSITIONAL]
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    fields: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in parameters
+        if p.kind != p.VAR_KEYWORD
+    }
+    config = ConfigDict(extra="allow" if takes_any else "forbid", strict=True, arbitrary_types_allowed=True)
+    _section(create_model(function.__name__, __config__=config, **fields), key, arguments)
+
+
+def _check_top_level(opt: Mapping[str, Any]) -> None:
+    model_type = opt.get("model_type", MISSING)
+    if model_type not in MODEL_TYPES:
+        raise OptionsError(
+            "model_type",
+            model_type,
+            "the options have distillation sections, which only DistillModel reads",
+            "Write model_type: DistillModel, or remove network_t, teacher, train.distill_opt and train.grad_norm_log.",
+        )
+    _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
+    _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
+    _require(opt, "train", "", "It holds distill_opt.")
+    _require(opt["train"], "distill_opt", "train", "It holds the distillation terms by name.")
+    _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
+    _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
+
+
+def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:
+    if section.get(key):
+        if not isinstance(section[key], Mapping):
+            raise OptionsError(_join(where, key), section[key], "a section of keys is expected", purpose)
+        return
+    near = nearest(key, [k for k in section if k != key], prefix="Is it there as")
+    value = section.get(key, MISSING)
+    raise OptionsError(_join(where, key), value, "DistillModel needs it", f"{purpose} {near if '?' in near else ''}")
+
+
+def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is nobody's and looks like one of ours; others are for BasicSR to judge."""
+    ours, known = tuple(ours), set(known)
+    for key in section:
+        if key in ours or key in known:
+            continue
+        hint = nearest(key, ours)
+        if "?" in hint:
+            raise OptionsError(f"{where}{key}", section[key], "unknown key", hint)
+
+
+def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
+    ours = tuple(PathSection.model_fields)
+    _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
+    return {key: path[key] for key in ours if key in path}
+
+
+def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(section.get("type"), str):
+        raise OptionsError(
+            f"{key}.type",
+            section.get("type", MISSING),
+            "the name of an architecture is expected",
+            "Write the class name as in BasicSR's network_g, e.g. EDSR.",
+        )
+    return dict(section)
+
+
+def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
+    terms = {}
+    for name, term in section.items():
+        key = f"train.distill_opt.{name}"
+        if name in RESERVED_TERMS:
+            raise OptionsError(key, term, f"l_{name} is the log name of a loss of SRModel", "Choose another name.")
+        if not isinstance(term, Mapping):
+            raise OptionsError(
+                key,
+                term,
+                "a named term is expected, a section with a type",
+                "Write e.g. contrastive: {type: ContrastiveLoss, loss_weight: 10.0} under train.distill_opt.",
+            )
+        terms[str(name)] = _section(TermSection, key, term)
+    return terms
+
+
+SectionT = typing.TypeVar("SectionT", bound=BaseModel)
+
+
+def _section(model: type[SectionT], key: str, values: Any) -> SectionT:
+    """Validate a section; pydantic's first error becomes one line of ours."""
+    if not isinstance(values, Mapping):
+        raise OptionsError(key, values, "a section of keys is expected", f"Known: {', '.join(model.model_fields)}.")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+    where = _join(key, *(str(part) for part in first["loc"] if not str(part).startswith("function-")))
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        raise OptionsError(where, values[name], "unknown key", nearest(name, model.model_fields))
+    if first["type"] == "missing":
+        raise OptionsError(where, MISSING, "it is required", f"Add {name} to {key}.")
+    raise OptionsError(where, values.get(name), first["msg"], _remedy(first, values.get(name)))
+
+
+def _remedy(error: Mapping[str, Any], value: Any) -> str:
+    if error["type"] == "literal_error":
+        choices = [choice.strip().strip("'") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        near = nearest(value, choices)
+        return f"Write one of: {', '.join(choices)}." if near.startswith("Known") else near
+    if isinstance(value, str) and _is_number(value):
+        return "YAML reads this as text: write the number without quotes, and 1.0e-4 or !!float 1e-4 instead of 1e-4."
+    return "Correct the value."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+__all__ = [
+    "Distillation",
+    "GradNormLogSection",
+    "PathSection",
+    "StrictBool",
+    "TeacherSection",
+    "TermSection",
+    "check_arguments",
+    "is_ours",
+    "read",
+    "teacher_paths_kept",
+]

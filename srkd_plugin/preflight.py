@@ -1,0 +1,99 @@
+"""Checks a training run's options before BasicSR touches the disk."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import registry
+
+from srkd_plugin import options
+from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.models.teacher import build_teacher, check_teacher_fits
+
+
+def check(opt: Mapping[str, Any]) -> options.Distillation:
+    """Check everything of a training run that the plugin will read; build nothing that stays, write nothing.
+
+    Args:
+        opt: The options as BasicSR's ``parse_options`` returns them.
+
+    Returns:
+        The plugin's sections.
+
+    Raises:
+        OptionsError: The first thing that is wrong.
+    """
+    distillation = options.read(opt)
+    for key in ("network_g", "network_t"):
+        _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
+    for key, section in _losses(opt):
+        _check_registered(registry.LOSS_REGISTRY, key, section)
+    for phase, section in opt["datasets"].items():
+        _check_type(registry.DATASET_REGISTRY, f"datasets.{phase}", section)
+    _check_batch(opt, distillation)
+    _check_networks(opt, distillation)
+    return distillation
+
+
+def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    train = opt["train"]
+    stock = [(f"train.{key}", train[key]) for key in ("pixel_opt", "perceptual_opt") if train.get(key)]
+    return stock + [(f"train.distill_opt.{name}", section) for name, section in train["distill_opt"].items()]
+
+
+def _check_type(names: Any, key: str, section: Any) -> Any:
+    """Find the class that ``section.type`` names."""
+    if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
+        value = section.get("type", MISSING) if isinstance(section, Mapping) else section
+        raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
+    name = section["type"]
+    for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
+        if candidate in names:
+            return names._obj_map[candidate]
+    raise OptionsError(f"{key}.type", name, "nothing is registered under this name", nearest(name, names.keys()))
+
+
+def _check_registered(names: Any, key: str, section: Any) -> None:
+    """Check that the class is there and takes the arguments that the options give it."""
+    cls = _check_type(names, key, section)
+    arguments = {k: v for k, v in section.items() if k != "type"}
+    options.check_arguments(cls, arguments, key)
+    if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns when it is built for the run
+                cls(**arguments)
+        except ValueError as error:
+            raise OptionsError(key, arguments, str(error), "Correct the term.") from error
+
+
+def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    train_set = opt["datasets"].get("train")
+    if not isinstance(train_set, Mapping):
+        raise OptionsError("datasets.train", MISSING, "training needs it", "Add the training set.")
+    images = train_set.get("batch_size_per_gpu", 0)
+    for name, term in distillation.terms.items():
+        least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
+        if images < least:
+            raise OptionsError(
+                "datasets.train.batch_size_per_gpu",
+                images,
+                f"train.distill_opt.{name} needs a batch of at least {least}: its negatives are the batch's other images",
+                f"Write {least} or more.",
+            )
+
+
+def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    """Build both networks, load the teacher, and run them on one small input; the random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        teacher = build_teacher(distillation, torch.device("cpu")).net
+        student = build_network(dict(opt["network_g"]))
+    student.eval()
+    scale = opt["scale"]
+    channels = 1 if opt["datasets"]["train"].get("color") == "y" else 3
+    check_teacher_fits(teacher, student, opt["datasets"]["train"]["gt_size"] // scale, channels, scale)
