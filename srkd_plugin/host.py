@@ -4,24 +4,16 @@ There are two kinds of change.
 
 *Repairs* act only where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviour to preserve:
 
-=====================================  ==================================  =====================================
-what                                   reason                              acts only if
-=====================================  ==================================  =====================================
-:func:`functional_tensor_module`       removed from torchvision >= 0.17    the module is missing
-:func:`_init_dist_pytorch_cpu`         stock divides by the GPU count      there is no CUDA device
-:func:`_model_to_device_cpu`           stock hands DDP a CUDA device id    there is no CUDA device, and DDP is used
-:func:`_load_resume_state`             stock asks for the current GPU      there is no CUDA device
-=====================================  ==================================  =====================================
+- :func:`functional_tensor_module`: torchvision >= 0.17 has no ``functional_tensor``. Acts if the module is missing.
+- :func:`_init_dist_pytorch_cpu`: stock divides by the number of GPUs. Acts if there is no CUDA device.
+- :func:`_model_to_device_cpu`: stock hands DDP a CUDA device id. Acts if there is no CUDA device and DDP is used.
+- :func:`_load_resume_state`: stock asks for the current GPU. Acts if there is no CUDA device.
 
 *Changes for our own runs* act only if the options name something of ours (:func:`srkd_plugin.options.is_ours`):
 
-=====================================  ==================================================================================
-what                                   reason
-=====================================  ==================================================================================
-:func:`_parse_options`                 options are checked before BasicSR archives an earlier experiment of the same name
-:func:`_load_resume_state`             stock rewrites the teacher's path and key on resume, and looks for ``--auto_resume``
-                                       under the working directory although it writes under its root
-=====================================  ==================================================================================
+- :func:`_parse_options`: options are checked before BasicSR archives an earlier experiment of the same name.
+- :func:`_load_resume_state`: stock rewrites the teacher's path and key on resume, and looks for ``--auto_resume`` under
+  the working directory although it writes under its root.
 
 A run whose options name nothing of ours, on a machine with CUDA, runs the stock functions with the stock arguments.
 """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
 from basicsr.utils import registry
+from basicsr.utils.logger import initialized_logger
 
 from srkd_plugin import options
 from srkd_plugin.errors import MISSING, OptionsError, nearest
@@ -83,17 +86,35 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
             raise OptionsError(
                 "datasets.train.batch_size_per_gpu",
                 images,
-                f"train.distill_opt.{name} needs a batch of at least {least}: its negatives are the batch's other images",
+                f"train.distill_opt.{name} needs {least} images: its negatives are the batch's others",
                 f"Write {least} or more.",
             )
 
 
 def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
     """Build both networks, load the teacher, and run them on one small input; the random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _root_logger_untouched():
         teacher = build_teacher(distillation, torch.device("cpu")).net
         student = build_network(dict(opt["network_g"]))
     student.eval()
     scale = opt["scale"]
     channels = 1 if opt["datasets"]["train"].get("color") == "y" else 3
     check_teacher_fits(teacher, student, opt["datasets"]["train"]["gt_size"] // scale, channels, scale)
+
+
+@contextmanager
+def _root_logger_untouched() -> Iterator[None]:
+    """Keep BasicSR's root logger silent and uninitialised.
+
+    Whoever asks for it first decides whether it has a log file; that must be the trainer, after it made the folder.
+    """
+    name = "basicsr"
+    logger, was_there = logging.getLogger(name), name in initialized_logger
+    initialized_logger[name] = True
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+        if not was_there:
+            del initialized_logger[name]

@@ -1,7 +1,7 @@
 """``python -m srkd_plugin.test``: BasicSR's tester with the working directory as its root.
 
-For those who have BasicSR from pip only, whose own ``python -m basicsr.test`` would write into site-packages. Takes
-BasicSR's flags: ``-opt FILE [--launcher none|pytorch|slurm] [--auto_resume] [--debug] [--force_yml KEY:KEY=VALUE ...]``.
+For those who have BasicSR from pip only, whose own ``python -m basicsr.test`` would write into site-packages.
+Takes BasicSR's flags: ``-opt FILE [--launcher none|pytorch|slurm] [--auto_resume] [--debug] [--force_yml K:K=V ...]``.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def pairwise_cosine(a: Tensor, b: Tensor, eps: float) -> Tensor:
 def unit(x: Tensor, eps: float) -> Tensor:
     """Rows scaled to Euclidean length 1.
 
-    A row whose root mean square is at most ``eps`` has no direction: it becomes 0 and gets no gradient, where a division
-    by a clamped norm would give it a gradient of 1/eps. NaN stays NaN.
+    A row whose root mean square is at most ``eps`` has no direction: it becomes 0 and gets no gradient, where a
+    division by a clamped norm would give it a gradient of 1/eps. NaN stays NaN.
 
     Args:
         x: ``(N, D)``.

@@ -67,8 +67,8 @@ def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
     with torch.random.fork_rng(devices=[]):
         net = build_network(distillation.network_t)
     path = distillation.path
+    _check_weights_are_wanted(path, distillation.teacher)
     if path.pretrain_network_t is None:
-        _require_weights(distillation.teacher)
         get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
     else:
         _load(net, read_weights(path), path)
@@ -80,13 +80,21 @@ def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
     return teacher
 
 
-def _require_weights(section: TeacherSection) -> None:
-    if not section.random_init:
+def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> None:
+    file = path.pretrain_network_t
+    if file is None and not section.random_init:
         raise OptionsError(
             "path.pretrain_network_t",
             None,
             "the teacher has no weights",
-            "Give the path of its .pth file (or, to distil from a random teacher on purpose, teacher: {random_init: true}).",
+            "Give the path of its .pth file; or, if a random teacher is wanted, teacher: {random_init: true}.",
+        )
+    if file is not None and section.random_init:
+        raise OptionsError(
+            "teacher.random_init",
+            True,
+            f"path.pretrain_network_t gives the teacher weights ({file})",
+            "Write teacher: {random_init: false}, or remove the weights.",
         )
 
 

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Sets everything up in .venv and runs the checks and the tests.
+#
+#   bash scripts/test.sh [ARGUMENTS FOR PYTEST]     e.g. -m "not integration", -k contrastive
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup_env.sh demo,test
+bin="$(cd "${SRKD_VENV:-.venv}/bin" && pwd)"
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+# Tests train tiny networks and start many processes: one thread each is fastest, and the same on every machine.
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$bin/python" -m pytest "$@"

@@ -1,0 +1,1 @@
+"""Helpers that know images and files, but no models."""
