@@ -9,4 +9,4 @@ bin="$(cd "${SRKD_VENV:-.venv}/bin" && pwd)"
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 # Tests train tiny networks and start many processes: one thread each is fastest, and the same on every machine.
-OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$bin/python" -m pytest "$@"
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$bin/python" -m pytest --numprocesses auto "$@"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from srkd_plugin import _autoload
 
@@ -50,10 +51,16 @@ def register() -> None:
         _forget_modules()  # so that a second attempt registers all of them again
         raise RegistrationError(f"srkd_plugin registered nothing: {error}") from error
 
-    from srkd_plugin import host, preflight
+    from srkd_plugin import host
 
-    host.apply(check=preflight.check)
+    host.apply(check=_check)
     _registered = True
+
+
+def _check(opt: dict[str, Any]) -> None:
+    from srkd_plugin import preflight  # it needs BasicSR complete, and nobody needs it before a run of ours
+
+    preflight.check(opt)
 
 
 def _modules_that_register() -> list[str]:

@@ -1,0 +1,28 @@
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """HR and LR folders and LMDBs of tiny images."""
+    return tiny.make_pairs(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory):
+    """Weights of the tiny teacher."""
+    return tiny.save_teacher(tmp_path_factory.mktemp("weights") / "teacher.pth")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A BasicSR checkout of one's own."""
+    (tmp_path / "checkout").mkdir()
+    return tiny.copy_basicsr(tmp_path / "checkout")
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A working directory that is not the checkout."""
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "elsewhere"

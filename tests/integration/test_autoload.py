@@ -1,0 +1,181 @@
+"""An unmodified BasicSR knows the plugin, however it is installed and started; and nobody else notices it."""
+
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import tiny
+
+pytestmark = pytest.mark.integration
+
+KNOWS_US = """
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+assert "DistillModel" in MODEL_REGISTRY and "ContrastiveLoss" in LOSS_REGISTRY
+"""
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request, tmp_path_factory):
+    """Python of a fresh virtual environment with the plugin installed; all else comes from the one that runs the tests.
+
+    The path of the latter goes into a .pth file, so its own .pth files (an editable install of ours) are not read.
+    """
+    root = tmp_path_factory.mktemp(request.param)
+    source = root / "source"
+    shutil.copytree(tiny.PROJECT / "srkd_plugin", source / "srkd_plugin", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(tiny.PROJECT / name, source / name)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
+    python = root / "venv/bin/python"
+    purelib = tiny.run_ok("-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=root, python=python)
+    Path(purelib.strip(), "test_environment.pth").write_text(sysconfig.get_path("purelib"))
+    how = [source] if request.param == "wheel" else ["--editable", source]
+    tiny.run_ok("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *how, cwd=root, python=python)
+    return python
+
+
+def test_unmodified_scripts_know_us(installed, checkout, elsewhere, data, teacher_file):
+    options = tiny.write_options(tiny.distill_options(data, teacher_file, iters=2), elsewhere / "distill.yml")
+    log = tiny.run_ok(checkout / "basicsr/train.py", "-opt", options, cwd=elsewhere, python=installed)
+    assert "l_contrastive" in log
+    assert (checkout / "experiments/tiny_distill/models/net_g_latest.pth").exists()
+    where = tiny.run_ok("-c", "import srkd_plugin; print(srkd_plugin.__file__)", cwd=elsewhere, python=installed)
+    assert str(tiny.PROJECT) not in where
+
+
+def test_python_m_and_spawned_processes_know_us(checkout, data, teacher_file):
+    options = tiny.distill_options(data, teacher_file, iters=2)
+    options["datasets"]["train"]["num_worker_per_gpu"] = 1
+    file = tiny.write_options(options, checkout / "distill.yml")
+    tiny.run_ok("-m", "basicsr.train", "-opt", file, cwd=checkout)
+    assert (checkout / "experiments/tiny_distill/models/net_g_latest.pth").exists()
+
+    (checkout / "knows_us.py").write_text(f"def check(_):\n    {KNOWS_US.strip().replace(chr(10), chr(10) + '    ')}\n")
+    spawn = """
+import torch, multiprocessing
+from knows_us import check
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.map(check, [0])
+"""
+    (checkout / "spawn.py").write_text(spawn)
+    tiny.run_ok("spawn.py", cwd=checkout)
+
+
+def test_switched_off_it_is_not_there_and_can_be_imported_by_hand(tmp_path):
+    off = """
+import sys, torch
+assert not any("srkd" in name for name in sys.modules), "something of ours was imported"
+assert not any(hasattr(finder, "is_srkd_finder") for finder in sys.meta_path)
+import srkd_plugin.registration
+"""
+    tiny.run_ok("-c", off + KNOWS_US, cwd=tmp_path, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+    switch = "import sys, torch; assert not any(hasattr(f, 'is_srkd_finder') for f in sys.meta_path)"
+    tiny.run_ok("-c", switch, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0")
+
+
+def test_without_basicsr_nothing_but_the_hook_is_loaded(tmp_path):
+    code = """
+import sys, torch, torchvision
+ours = {name for name in sys.modules if "srkd" in name}
+assert ours == {"srkd_plugin", "srkd_plugin._autoload"}, ours
+from srkd_plugin import _autoload
+before = len(sys.meta_path)
+_autoload.install(), _autoload.install_finder()
+assert len(sys.meta_path) == before
+"""
+    tiny.run_ok("-c", code, cwd=tmp_path)
+
+
+def test_functional_tensor_is_supplied_to_basicsr_only_and_only_if_missing(monkeypatch):
+    from types import ModuleType
+
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    from srkd_plugin import _autoload
+
+    finder, name = _autoload._BasicSRFinder(), _autoload.FUNCTIONAL_TENSOR
+    monkeypatch.setattr(sys, "meta_path", [finder])
+    monkeypatch.setitem(sys.modules, "basicsr", ModuleType("basicsr"))
+    supplied = finder.find_spec(name).loader.create_module(None)
+    assert supplied.rgb_to_grayscale is rgb_to_grayscale
+
+    class Real:
+        @staticmethod
+        def find_spec(*_):
+            return "torchvision's own"
+
+    monkeypatch.setattr(sys, "meta_path", [finder, Real])
+    assert finder.find_spec(name) == "torchvision's own"
+    monkeypatch.setattr(sys, "meta_path", [finder])
+    monkeypatch.delitem(sys.modules, "basicsr")
+    assert finder.find_spec(name) is None
+
+
+def test_a_broken_plugin_warns_once_and_leaves_basicsr_alone(tmp_path):
+    """Breaks a loss file of a copy of the package: BasicSR imports, the registries are as stock's, one warning."""
+    shutil.copytree(tiny.PROJECT / "srkd_plugin", tmp_path / "srkd_plugin")
+    with open(tmp_path / "srkd_plugin/losses/contrastive_loss.py", "a") as file:
+        file.write("\nraise RuntimeError('broken on purpose')\n")
+    code = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import torch, basicsr, basicsr.models
+ours = [str(w.message) for w in caught if "srkd_plugin" in str(w.message)]
+assert len(ours) == 1 and "broken on purpose" in ours[0], ours
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+assert "L1Loss" in LOSS_REGISTRY and "SRModel" in MODEL_REGISTRY
+assert "ContrastiveLoss" not in LOSS_REGISTRY and "DistillModel" not in MODEL_REGISTRY
+"""
+    tiny.run_ok("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+
+
+def test_a_name_that_is_taken_leaves_the_registries_unchanged(tmp_path):
+    code = """
+import torch, basicsr
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+class ContrastiveLoss: pass
+LOSS_REGISTRY.register(ContrastiveLoss)
+losses, models = dict(LOSS_REGISTRY._obj_map), dict(MODEL_REGISTRY._obj_map)
+try:
+    import srkd_plugin.registration
+except ImportError as error:
+    assert "'ContrastiveLoss' was already registered" in str(error), error
+else:
+    raise AssertionError("no error")
+assert (losses, models) == (LOSS_REGISTRY._obj_map, MODEL_REGISTRY._obj_map)
+"""
+    shim = tmp_path / "sitecustomize.py"
+    shim.write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
+    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+
+
+def test_registering_after_basicsr_was_imported_still_changes_what_it_must(tmp_path):
+    """With the automatic way off, BasicSR's train module has its own reference to parse_options already."""
+    code = """
+import torch, basicsr.train, basicsr.test
+import srkd_plugin.registration
+from basicsr.utils import options
+assert hasattr(options.parse_options, "_srkd_stock")
+assert basicsr.train.parse_options is options.parse_options is basicsr.test.parse_options
+srkd_plugin.registration.register()
+assert not hasattr(options.parse_options._srkd_stock, "_srkd_stock"), "changed twice"
+"""
+    (tmp_path / "sitecustomize.py").write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
+    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+
+
+@pytest.mark.parametrize("module", ["losses.contrastive_loss", "models.distill_model", "preflight"])
+def test_any_module_of_ours_may_be_imported_first(tmp_path, module):
+    code = "import importlib, sys\nimportlib.import_module('srkd_plugin.' + sys.argv[1])" + KNOWS_US
+    tiny.run_ok("-W", "error::RuntimeWarning", "-c", code, module, cwd=tmp_path)
+
+
+def test_user_site_is_not_needed():
+    """The tests above isolate environments by .pth files; a plugin in the user's site would break that silently."""
+    assert not list(Path(site.getusersitepackages()).glob("srkd_plugin*"))
