@@ -30,11 +30,12 @@ class OptionsError(ValueError):
 
 
 def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean") -> str:
-    """A sentence with the known name nearest to ``name``, or with all known names where none is near."""
+    """A sentence with the known name nearest to ``name`` (or names, on a tie), or with all of them if none is near."""
     known = sorted(known)
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    if close:
-        return f"{prefix} {close[0]!r}?"
+    likeness = {word: difflib.SequenceMatcher(None, str(name), word).ratio() for word in known}
+    best = max(likeness.values(), default=0.0)
+    if best >= 0.6:
+        return f"{prefix} {' or '.join(repr(word) for word in known if likeness[word] == best)}?"
     return f"Known: {', '.join(known)}." if known else ""
 
 

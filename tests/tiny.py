@@ -35,7 +35,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 sys.meta_path.append(Finder())
 """
-"""A sitecustomize.py that does what users of stock BasicSR do about torchvision >= 0.17: supply the module themselves."""
+"""A sitecustomize.py that does by hand what users of stock BasicSR do about torchvision >= 0.17."""
 
 
 def make_pairs(root: Path, count: int = 6, height: int = 48, width: int = 40) -> Path:

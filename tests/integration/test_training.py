@@ -21,7 +21,7 @@ def test_the_checkpoint_is_a_plain_basicsr_file_with_the_psnr_of_validation(chec
         checkout / "basicsr/train.py", "-opt", tiny.write_options(options, elsewhere / "d.yml"), cwd=elsewhere
     )
     assert len(re.findall(r"Gradient norms over the student, iter [123]:.*l_contrastive: .* x l_pix\)", log)) == 3
-    assert re.search(r"Teacher \[EDSR\], with parameters: 9,327", log)
+    assert re.search(r"Teacher \[EDSR\], with parameters: 12,435", log)
 
     weights = experiment(checkout, "tiny_distill") / "models/net_g_latest.pth"
     content = torch.load(weights, weights_only=True)

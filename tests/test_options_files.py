@@ -1,0 +1,138 @@
+"""The shipped options files: what they say they are, and that every one of them runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+from basicsr.archs import build_network
+
+from srkd_plugin import preflight
+
+FOLDER = tiny.PROJECT / "options"
+FILES = sorted(FOLDER.glob("*.yml"))
+TRAIN = [f for f in FILES if "test" not in f.stem]
+DISTILL = [f for f in TRAIN if "distill" in f.stem]
+PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
+
+
+def load(file):
+    return yaml.safe_load(file.read_text())
+
+
+def parameters(section):
+    with torch.random.fork_rng(), torch.device("cpu"):
+        return sum(p.numel() for p in build_network(section).parameters())
+
+
+def test_they_are_all_here():
+    rows = {"teacher_edsr_l", "student_edsr_m", "distill_cl_l1", "distill_cl_cs", "test_student"}
+    twins = {"demo_teacher", "demo_student", "demo_distill_cl_l1", "demo_distill_cl_cs", "demo_test"}
+    assert {f.stem for f in FILES} >= rows | twins
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_the_header_says_how_to_run_it(file):
+    comment = file.read_text().split("\nname:")[0]
+    script = "test" if "test" in file.stem else "train"
+    assert f"python basicsr/{script}.py -opt options/{file.name}" in comment
+    assert all(line.startswith("#") for line in comment.splitlines())
+    if "demo" not in file.stem and "teacher" not in file.stem:
+        assert "paper's Table 2" in comment
+    if file in DISTILL:
+        assert "images in 0..1" in comment
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_names_are_unique_and_basicsrs_loader_reads_the_same(file):
+    from basicsr.utils.options import ordered_yaml
+
+    ours = load(file)
+    theirs = yaml.load(file.read_text(), Loader=ordered_yaml()[0])
+    assert theirs == ours
+    assert sum(load(other)["name"] == ours["name"] for other in FILES) == 1
+
+
+def test_networks_have_the_papers_sizes():
+    assert parameters(load(FOLDER / "teacher_edsr_l.yml")["network_g"]) == PAPER_TEACHER
+    assert parameters(load(FOLDER / "student_edsr_m.yml")["network_g"]) == PAPER_STUDENT
+    for name in ("distill_cl_l1", "distill_cl_cs"):
+        options = load(FOLDER / f"{name}.yml")
+        assert options["network_g"] == load(FOLDER / "student_edsr_m.yml")["network_g"]
+        assert options["network_t"] == load(FOLDER / "teacher_edsr_l.yml")["network_g"]
+        assert load(FOLDER / "test_student.yml")["network_g"] == options["network_g"]
+
+
+@pytest.mark.parametrize("prefix", ["", "demo_"])
+def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
+    plain = load(FOLDER / f"{prefix}student{'' if prefix else '_edsr_m'}.yml")
+    for name in ("cl_l1", "cl_cs"):
+        row = load(FOLDER / f"{prefix}distill_{name}.yml")
+        for key in ("name", "model_type", "network_t", "teacher"):
+            row.pop(key)
+        row["train"].pop("distill_opt")
+        row["path"] = {k: v for k, v in row["path"].items() if not k.endswith("_t")}
+        assert row == {k: v for k, v in plain.items() if k not in ("name", "model_type")}
+
+
+def test_l_cl_is_the_papers():
+    term = load(FOLDER / "distill_cl_l1.yml")["train"]["distill_opt"]["contrastive"]
+    assert (term["loss_weight"], term["negatives"]) == (10.0, "teacher")
+    assert (term["negative_reduction"], term["reduction"]) == ("sum", "sum")
+
+
+@pytest.mark.parametrize("file", DISTILL, ids=lambda f: f.stem)
+def test_the_check_accepts_them(file, tmp_path, data):
+    options = load(file)
+    options["num_gpu"] = 0
+    options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = None, True
+    found = preflight.check(tiny.parsed(options, tmp_path))
+    assert set(found.terms) == {"contrastive"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("file", TRAIN, ids=lambda f: f.stem)
+def test_every_training_file_trains(file, checkout, data):
+    """Unmodified files through BasicSR's own command line, with --force_yml for data, length and batch alone."""
+    size = 16 if "demo" in file.stem else 32  # gt_size of the tiny images; the networks are the file's own
+    overrides = [
+        "num_gpu=0",
+        f"datasets:train:dataroot_gt={data / 'HR.lmdb'}",
+        f"datasets:train:dataroot_lq={data / 'LR.lmdb'}",
+        f"datasets:train:gt_size={size}",
+        "datasets:train:num_worker_per_gpu=0",
+        "datasets:train:batch_size_per_gpu=2",
+        f"datasets:val:dataroot_gt={data / 'HR'}",
+        f"datasets:val:dataroot_lq={data / 'LR'}",
+        "train:total_iter=2",
+        "logger:print_freq=1",
+    ]
+    if file in DISTILL:
+        overrides += ["path:pretrain_network_t=~", "teacher:random_init=true"]
+    command = ["basicsr/train.py", "-opt", file, "--force_yml", *overrides]
+    log = tiny.run_ok(*command, cwd=checkout)
+    name = load(file)["name"]
+    assert (checkout / "experiments" / name / "models/net_g_latest.pth").exists()
+    assert re.search(r"# psnr: \d+\.\d+", log)
+    if file in DISTILL:
+        assert len(re.findall(r"l_pix: \S+ l_contrastive: ", log)) == 2
+        teacher = PAPER_TEACHER if "demo" not in file.stem else parameters(load(file)["network_t"])
+        assert f"Teacher [EDSR], with parameters: {teacher:,d}" in log
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["test_student", "demo_test"])
+def test_every_test_file_tests(name, checkout, data, tmp_path):
+    file = FOLDER / f"{name}.yml"
+    options = load(file)
+    state = build_network(options["network_g"]).state_dict()
+    torch.save({options["path"]["param_key_g"]: state}, tmp_path / "student.pth")
+    overrides = [f"path:pretrain_network_g={tmp_path / 'student.pth'}", "num_gpu=0"]
+    for phase in options["datasets"]:
+        overrides += [f"datasets:{phase}:dataroot_gt={data / 'HR'}", f"datasets:{phase}:dataroot_lq={data / 'LR'}"]
+    log = tiny.run_ok("basicsr/test.py", "-opt", file, "--force_yml", *overrides, cwd=checkout)
+    assert len(re.findall(r"# ssim: ", log)) == len(options["datasets"])
+    images = list(Path(checkout / "results").rglob("im*.png"))
+    assert len(images) == (6 if options["val"]["save_img"] else 0)

@@ -1,0 +1,212 @@
+"""Bad options: one line that names the key, the value and the remedy. Good ones: nothing changed by the check."""
+
+import copy
+import logging
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+from basicsr.utils.logger import initialized_logger
+
+from srkd_plugin import options, preflight
+from srkd_plugin.errors import OptionsError
+
+DELETE = object()
+
+
+def changed(opt, path, value):
+    opt = copy.deepcopy(opt)
+    section = opt
+    *parents, key = path.split("/")
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    if value is DELETE:
+        del section[key]
+    else:
+        section[key] = value
+    return opt
+
+
+@pytest.fixture
+def good(tmp_path, data, teacher_file):
+    return tiny.parsed(tiny.distill_options(data, teacher_file), tmp_path)
+
+
+TERM = "train/distill_opt/contrastive"
+BAD = [
+    # path of the key, its value, what the line must say
+    ("model_type", "SRModel", "model_type = 'SRModel': the options have distillation sections"),
+    ("model_type", "DistilModel", "Write model_type: DistillModel"),
+    ("network_t", DELETE, "network_t is missing: DistillModel needs it"),
+    ("network_t", "EDSR", "network_t = 'EDSR': a section of keys is expected"),
+    (
+        "network_t/type",
+        "EDRS",
+        "network_t.type = 'EDRS': nothing is registered under this name. Did you mean 'EDSR' or 'EDVR'?",
+    ),
+    ("network_t/type", DELETE, "network_t.type is missing: the name of an architecture is expected"),
+    ("network_t/num_feats", 8, "network_t.num_feats = 8: unknown key. Did you mean 'num_feat'?"),
+    ("network_t/num_in_ch", DELETE, "network_t.num_in_ch is missing: it is required"),
+    ("network_t/num_feat", 16, "the weights do not fit network_t: conv_first.weight is (12, 3, 3, 3) in the file"),
+    ("network_t/num_block", 1, "body.1.conv1.weight is not in the network (4 differences in all)"),
+    ("network_g/type", "EDS", "network_g.type = 'EDS': nothing is registered"),
+    ("network_g/num_blok", 1, "network_g.num_blok = 1: unknown key. Did you mean 'num_block'?"),
+    ("network_g/upscale", 4, "network_g = 'EDSR': its output for an input of (1, 3, 8, 8) is (1, 3, 32, 32)"),
+    ("network_g/num_in_ch", 1, "network_g = 'EDSR': the network fails on an input of (1, 3, 8, 8)"),
+    ("networks_t", {}, "networks_t = {}: unknown key. Did you mean 'network_t'?"),
+    ("teacher/precison", "bf16", "teacher.precison = 'bf16': unknown key. Did you mean 'precision'?"),
+    ("teacher/precision", "fp8", "teacher.precision = 'fp8': Input should be 'fp32', 'fp16' or 'bf16'"),
+    ("teacher/random_init", "yes", "teacher.random_init = 'yes': Input should be a valid boolean"),
+    ("teacher/random_init", True, "teacher.random_init = True: path.pretrain_network_t gives the teacher weights"),
+    ("path/pretrain_network_t", None, "path.pretrain_network_t = None: the teacher has no weights"),
+    ("path/pretrain_network_t", "no/such.pth", "path.pretrain_network_t = 'no/such.pth': there is no such file"),
+    ("path/pretrain_network_t", "/", "path.pretrain_network_t = '/': there is a folder of this name, but no file"),
+    ("path/pretrain_network_t", __file__, "it cannot be read as PyTorch weights"),
+    ("path/pretrain_netwrok_t", "x", "path.pretrain_netwrok_t = 'x': unknown key. Did you mean 'pretrain_network_t'?"),
+    ("path/param_key_t", "param", "has no weights under this key. The file has: params, params_ema."),
+    ("path/param_key_t", 1, "path.param_key_t = 1: Input should be a valid string"),
+    ("path/strict_load_t", "true", "path.strict_load_t = 'true': Input should be a valid boolean"),
+    ("train/distill_opt", DELETE, "train.distill_opt is missing: DistillModel needs it"),
+    ("train/distill_opt", {}, "train.distill_opt = {}: DistillModel needs it"),
+    ("train/distill_op", {}, "train.distill_op = {}: unknown key. Did you mean 'distill_opt'?"),
+    ("train/distill_opt/contrastive", 10.0, "train.distill_opt.contrastive = 10.0: a named term is expected"),
+    ("train/distill_opt/pix", {"type": "L1Loss"}, "train.distill_opt.pix = {'type': 'L1Loss'}: l_pix is the log name"),
+    ("train/distill_opt/output", {"type": "L1"}, "train.distill_opt.output.type = 'L1': nothing is registered"),
+    ("train/distill_opt/output", {"loss_weight": 1.0}, "train.distill_opt.output.type is missing: it is required"),
+    (f"{TERM}/type", "ContrastivLoss", "Did you mean 'ContrastiveLoss'?"),
+    (f"{TERM}/similarity", "l2", "contrastive.similarity = 'l2': Input should be 'l1' or 'cosine'"),
+    (f"{TERM}/similarity", "cosin", "Did you mean 'cosine'?"),
+    (
+        f"{TERM}/loss_weight",
+        "1e-4",
+        "contrastive.loss_weight = '1e-4': Input should be a valid number. YAML reads this",
+    ),
+    (f"{TERM}/loss_weight", [1], "contrastive.loss_weight = [1]: Input should be a valid number"),
+    (f"{TERM}/center", 1, "contrastive.center = 1: Input should be a valid boolean"),
+    (f"{TERM}/temprature", 0.1, "contrastive.temprature = 0.1: unknown key. Did you mean 'temperature'?"),
+    (f"{TERM}/temperature", 0.1, "temperature=0.1 applies to similarity: cosine only; remove it"),
+    (f"{TERM}/eps", -1.0, "eps must be > 0; got -1.0"),
+    ("train/grad_norm_log/first", -1, "train.grad_norm_log.first = -1: Input should be greater than or equal to 0"),
+    ("train/grad_norm_log/evry", 5, "train.grad_norm_log.evry = 5: unknown key. Did you mean 'every'?"),
+    ("train/grad_norm_log", 3, "train.grad_norm_log = 3: a section of keys is expected"),
+    ("train/pixel_opt/type", "L1Los", "train.pixel_opt.type = 'L1Los': nothing is registered"),
+    ("train/pixel_opt/weight", 1.0, "train.pixel_opt.weight = 1.0: unknown key"),
+    ("datasets/train/batch_size_per_gpu", 1, "batch_size_per_gpu = 1: train.distill_opt.contrastive needs 2 images"),
+    ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
+    ("scale", 3, "network_g = 'EDSR': its output for an input of (1, 3, 5, 5) is (1, 3, 10, 10), where scale: 3"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), BAD, ids=[f"{path}={value}"[:60] for path, value, _ in BAD])
+def test_one_line_names_key_value_and_remedy(good, path, value, says):
+    opt = changed(good, path, value)
+    before = copy.deepcopy(opt)
+    with pytest.raises(OptionsError) as caught:
+        preflight.check(opt)
+    line = str(caught.value)
+    assert says in line
+    assert "\n" not in line
+    assert caught.value.remedy
+    assert opt == before
+
+
+def test_teacher_of_another_scale(good, tmp_path):
+    from basicsr.archs.edsr_arch import EDSR
+
+    four = {**tiny.TEACHER, "upscale": 4}
+    torch.save({"params": EDSR(**{k: v for k, v in four.items() if k != "type"}).state_dict()}, tmp_path / "x4.pth")
+    opt = changed(changed(good, "network_t", four), "path/pretrain_network_t", str(tmp_path / "x4.pth"))
+    with pytest.raises(OptionsError, match=r"network_t = 'EDSR': its output .* is \(1, 3, 32, 32\), where scale: 2"):
+        preflight.check(opt)
+
+
+def test_bare_state_dict_is_recognised(good, tmp_path):
+    states = torch.load(good["path"]["pretrain_network_t"], weights_only=True)
+    torch.save(states["params"], tmp_path / "bare.pth")
+    opt = changed(good, "path/pretrain_network_t", str(tmp_path / "bare.pth"))
+    with pytest.raises(OptionsError, match="The file is a bare state dict: write param_key_t: ~"):
+        preflight.check(opt)
+    preflight.check(changed(opt, "path/param_key_t", None))
+
+
+class Payload:
+    """What a hostile weights file would hold: an object whose unpickling runs code."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("pwned"),))
+
+
+def test_a_weights_file_that_would_run_code_is_refused(good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": Payload()}, tmp_path / "evil.pth")
+    with pytest.raises(OptionsError, match="it cannot be read as PyTorch weights"):
+        preflight.check(changed(good, "path/pretrain_network_t", str(tmp_path / "evil.pth")))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_check_leaves_random_states_and_basicsrs_logger_alone(good):
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    initialized_logger.pop("basicsr", None)
+    handlers = list(logging.getLogger("basicsr").handlers)
+    preflight.check(good)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert "basicsr" not in initialized_logger
+    assert logging.getLogger("basicsr").handlers == handlers
+
+
+def test_defaults_and_what_is_read(good):
+    found = preflight.check(good)
+    assert found.teacher == options.TeacherSection(random_init=False, precision="fp32", channels_last=False)
+    assert found.path.param_key_t == "params"
+    assert found.terms["contrastive"].loss_options() == good["train"]["distill_opt"]["contrastive"]
+    assert (found.grad_norm_log.first, found.grad_norm_log.every) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("opt", "ours"),
+    [
+        ({"model_type": "SRModel", "train": {"pixel_opt": {}}}, False),
+        ({"model_type": "SRModel"}, False),
+        ({"model_type": "DistillModel"}, True),
+        ({"model_type": "SRModel", "network_t": {}}, True),
+        ({"model_type": "SRModel", "train": {"distill_opt": {}}}, True),
+        ({"model_type": "SRModel", "train": None}, False),
+    ],
+)
+def test_is_ours(opt, ours):
+    assert options.is_ours(opt) is ours
+
+
+def test_teacher_paths_survive_check_resume():
+    from basicsr.utils.misc import check_resume
+
+    path = {
+        "resume_state": "x.state",
+        "models": "m",
+        "pretrain_network_g": None,
+        "pretrain_network_t": "t.pth",
+        "param_key_t": "params_ema",
+    }
+    opt = {"network_g": {}, "network_t": {}, "path": dict(path)}
+    with options.teacher_paths_kept(opt):
+        check_resume(opt, 7)
+    assert opt["path"]["pretrain_network_g"].endswith("net_g_7.pth")
+    assert (opt["path"]["pretrain_network_t"], opt["path"]["param_key_t"]) == ("t.pth", "params_ema")
+    del opt["path"]["param_key_t"], opt["path"]["pretrain_network_t"]
+    with options.teacher_paths_kept(opt):
+        check_resume(opt, 7)
+    assert "pretrain_network_t" not in opt["path"]
+
+
+def test_yaml_numbers_without_a_dot_are_text():
+    """The reason for the remedy about 1e-4: YAML 1.1, which BasicSR's files are, wants a dot."""
+    assert yaml.safe_load("a: 1e-4")["a"] == "1e-4"
+    assert yaml.safe_load("a: !!float 1e-4")["a"] == yaml.safe_load("a: 1.0e-4")["a"] == 1e-4
