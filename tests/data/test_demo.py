@@ -23,8 +23,13 @@ def test_lmdbs_are_basicsrs_and_the_pairs_fit(made):
 
     _, (hr, lr, _, _) = made
     section = {
-        **{"name": "demo", "type": "PairedImageDataset", "dataroot_gt": str(hr), "dataroot_lq": str(lr)},
-        **{"io_backend": {"type": "lmdb"}, "phase": "val", "scale": 2},
+        "name": "demo",
+        "type": "PairedImageDataset",
+        "dataroot_gt": str(hr),
+        "dataroot_lq": str(lr),
+        "io_backend": {"type": "lmdb"},
+        "phase": "val",
+        "scale": 2,
     }
     pairs = build_dataset(section)
     assert len(pairs) == 271
