@@ -37,9 +37,7 @@ def register() -> None:
     if _registered:
         return
 
-    from basicsr.utils import registry
-
-    maps = [value._obj_map for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    maps = [names._obj_map for names in _registries()]
     before = [dict(names) for names in maps]
     try:
         for module in _modules_that_register():
@@ -55,6 +53,22 @@ def register() -> None:
 
     host.apply(check=_check)
     _registered = True
+
+
+def names() -> list[str]:
+    """What the plugin has registered, sorted."""
+    return sorted(
+        name
+        for names in _registries()
+        for name, value in names._obj_map.items()
+        if value.__module__.startswith("srkd_plugin.")
+    )
+
+
+def _registries() -> list[Any]:
+    from basicsr.utils import registry
+
+    return [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
 
 
 def _check(opt: dict[str, Any]) -> None:
