@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from basicsr.utils.logger import initialized_logger
 
 from srkd_plugin import options
 from srkd_plugin.errors import MISSING, OptionsError, nearest
-from srkd_plugin.models.teacher import build_teacher, check_teacher_fits
+from srkd_plugin.host import has_cuda
+from srkd_plugin.models.teacher import build_teacher, check_precision, check_teacher_fits
 
 
 def check(opt: Mapping[str, Any]) -> options.Distillation:
@@ -38,7 +40,9 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         _check_registered(registry.LOSS_REGISTRY, key, section)
     for phase, section in opt["datasets"].items():
         _check_type(registry.DATASET_REGISTRY, f"datasets.{phase}", section)
+        _check_folders(f"datasets.{phase}", section)
     _check_batch(opt, distillation)
+    check_precision(distillation.teacher, _device(opt))
     _check_networks(opt, distillation)
     return distillation
 
@@ -73,6 +77,25 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
                 cls(**arguments)
         except ValueError as error:
             raise OptionsError(key, arguments, str(error), "Correct the term.") from error
+
+
+def _check_folders(key: str, section: Mapping[str, Any]) -> None:
+    for name in ("dataroot_gt", "dataroot_lq"):
+        folder = section.get(name)
+        if folder is not None and not os.path.isdir(folder):
+            remedy = f"Relative paths start at the working directory, {os.getcwd()}."
+            raise OptionsError(f"{key}.{name}", folder, "there is no such folder", remedy)
+
+
+def _device(opt: Mapping[str, Any]) -> torch.device:
+    """Where BasicSR will put the networks."""
+    if opt["num_gpu"] == 0:
+        return torch.device("cpu")
+    if not has_cuda():
+        raise OptionsError(
+            "num_gpu", opt["num_gpu"], "there is no CUDA device", "Write num_gpu: 0 for the CPU, or auto."
+        )
+    return torch.device("cuda")
 
 
 def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> None:

@@ -88,11 +88,14 @@ def test_the_check_accepts_them(file, tmp_path, data):
     options = load(file)
     options["num_gpu"] = 0
     options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = None, True
+    for section in options["datasets"].values():
+        section.update(dataroot_gt=str(data / "HR"), dataroot_lq=str(data / "LR"))
     found = preflight.check(tiny.parsed(options, tmp_path))
     assert set(found.terms) == {"contrastive"}
 
 
 @pytest.mark.integration
+@tiny.needs_autoload
 @pytest.mark.parametrize("file", TRAIN, ids=lambda f: f.stem)
 def test_every_training_file_trains(file, checkout, data):
     """Unmodified files through BasicSR's own command line, with --force_yml for data, length and batch alone."""
@@ -123,6 +126,7 @@ def test_every_training_file_trains(file, checkout, data):
 
 
 @pytest.mark.integration
+@tiny.needs_autoload
 @pytest.mark.parametrize("name", ["test_student", "demo_test"])
 def test_every_test_file_tests(name, checkout, data, tmp_path):
     file = FOLDER / f"{name}.yml"

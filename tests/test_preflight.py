@@ -97,6 +97,8 @@ BAD = [
     ("train/pixel_opt/weight", 1.0, "train.pixel_opt.weight = 1.0: unknown key"),
     ("datasets/train/batch_size_per_gpu", 1, "batch_size_per_gpu = 1: train.distill_opt.contrastive needs 2 images"),
     ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
+    ("datasets/train/dataroot_gt", "no/where", "datasets.train.dataroot_gt = 'no/where': there is no such folder"),
+    ("datasets/val/dataroot_lq", __file__, "there is no such folder. Relative paths start at the working directory"),
     ("scale", 3, "network_g = 'EDSR': its output for an input of (1, 3, 5, 5) is (1, 3, 10, 10), where scale: 3"),
 ]
 
@@ -122,6 +124,21 @@ def test_teacher_of_another_scale(good, tmp_path):
     opt = changed(changed(good, "network_t", four), "path/pretrain_network_t", str(tmp_path / "x4.pth"))
     with pytest.raises(OptionsError, match=r"network_t = 'EDSR': its output .* is \(1, 3, 32, 32\), where scale: 2"):
         preflight.check(opt)
+
+
+def test_a_gpu_that_is_not_there(good, monkeypatch):
+    monkeypatch.setattr(preflight, "has_cuda", lambda: False)
+    with pytest.raises(OptionsError, match=r"num_gpu = 2: there is no CUDA device\. Write num_gpu: 0 for the CPU"):
+        preflight.check(changed(good, "num_gpu", 2))
+
+
+def test_a_precision_that_this_torch_does_not_have(good, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("only bfloat16")
+
+    monkeypatch.setattr(torch, "autocast", refuse)
+    with pytest.raises(OptionsError, match=r"teacher.precision = 'fp16': torch .* has no autocast to it on cpu"):
+        preflight.check(changed(good, "teacher/precision", "fp16"))
 
 
 def test_bare_state_dict_is_recognised(good, tmp_path):

@@ -13,12 +13,17 @@ from typing import Any, Optional
 
 import cv2
 import numpy as np
+import pytest
 import torch
 import yaml
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 TEACHER = {**STUDENT, "num_feat": 12, "num_block": 2}
 PROJECT = Path(__file__).resolve().parent.parent
+
+needs_autoload = pytest.mark.skipif(
+    not hasattr(torch, "_import_device_backends"), reason=f"torch {torch.__version__} has no autoload (2.5 brought it)"
+)
 
 FUNCTIONAL_TENSOR_BY_HAND = """
 import importlib.abc, importlib.machinery, sys, types

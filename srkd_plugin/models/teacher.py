@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +97,25 @@ def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> Non
             f"path.pretrain_network_t gives the teacher weights ({file})",
             "Write teacher: {random_init: false}, or remove the weights.",
         )
+
+
+def check_precision(section: TeacherSection, device: torch.device) -> None:
+    """Check that the teacher's precision can be had on a device.
+
+    Raises:
+        OptionsError: This torch has no autocast to it there (fp16 on the CPU, before torch 2.4).
+    """
+    dtype = AUTOCAST_DTYPES.get(section.precision)
+    if dtype is None:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # some versions warn and go on in fp32
+            with torch.autocast(device.type, dtype=dtype):
+                pass
+    except (RuntimeError, UserWarning) as error:
+        problem = f"torch {torch.__version__} has no autocast to it on {device.type}"
+        raise OptionsError("teacher.precision", section.precision, problem, "Write fp32 or bf16.") from error
 
 
 def read_weights(path: PathSection) -> dict[str, Tensor]:

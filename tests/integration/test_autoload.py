@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, tiny.needs_autoload]
 
 KNOWS_US = """
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY

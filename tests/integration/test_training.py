@@ -14,6 +14,7 @@ def experiment(checkout, name):
     return checkout / "experiments" / name
 
 
+@tiny.needs_autoload
 def test_the_checkpoint_is_a_plain_basicsr_file_with_the_psnr_of_validation(checkout, elsewhere, data, teacher_file):
     options = tiny.distill_options(data, teacher_file)
     options["logger"]["use_tb_logger"] = True
@@ -46,6 +47,7 @@ def student_keys():
     return EDSR(**{k: v for k, v in tiny.STUDENT.items() if k != "type"}).state_dict()
 
 
+@tiny.needs_autoload
 def test_a_distill_options_file_can_be_tested_without_its_teacher(checkout, data, tmp_path):
     options = tiny.distill_options(data, tmp_path / "never_there.pth")
     options["datasets"] = {"test_1": options["datasets"]["val"]}
@@ -56,6 +58,7 @@ def test_a_distill_options_file_can_be_tested_without_its_teacher(checkout, data
     assert "Teacher" not in log
 
 
+@tiny.needs_autoload
 def test_resume_keeps_the_teachers_own_file_and_key(checkout, elsewhere, data, tmp_path):
     """The teacher's file has weights under params_ema only: stock would look for net_t_2.pth, and under params."""
     ema_only = tmp_path / "ema_only.pth"
@@ -76,6 +79,7 @@ def test_resume_keeps_the_teachers_own_file_and_key(checkout, elsewhere, data, t
     assert (experiment(checkout, "tiny_distill") / "models/net_g_4.pth").exists()
 
 
+@tiny.needs_autoload
 def test_a_stock_run_resumes_on_a_machine_without_cuda(checkout, data):
     options = tiny.stock_options(data, iters=2)
     script = checkout / "basicsr/train.py"
@@ -85,6 +89,7 @@ def test_a_stock_run_resumes_on_a_machine_without_cuda(checkout, data):
     assert "Resuming training from epoch: 0, iter: 2." in log
 
 
+@tiny.needs_autoload
 def test_a_stock_run_is_as_if_the_plugin_were_not_installed(tmp_path, data):
     """The same options with the plugin and with it switched off: the same files, the same weights bit for bit."""
     (tmp_path / "hand").mkdir()
@@ -117,6 +122,7 @@ def test_the_launcher_of_ours_writes_below_the_working_directory(elsewhere, data
     assert list((elsewhere / "results/tiny_test").glob("test_*.log"))
 
 
+@tiny.needs_autoload
 def test_two_processes_train_with_gloo(checkout, elsewhere, data, teacher_file):
     options = tiny.distill_options(data, teacher_file)
     options["datasets"]["train"]["num_worker_per_gpu"] = 1  # init_dist sets the start method to spawn
@@ -131,6 +137,7 @@ def test_two_processes_train_with_gloo(checkout, elsewhere, data, teacher_file):
 GRADIENTS_OF_RANK = """
 import copy, os, sys, torch
 import tiny
+import srkd_plugin.registration
 from basicsr.models import build_model
 from basicsr.utils.dist_util import get_dist_info, init_dist
 from pathlib import Path
@@ -173,6 +180,7 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, data, teacher_f
         assert two["log"][name] == pytest.approx(one["log"][name], rel=1e-5)
 
 
+@tiny.needs_autoload
 def test_a_bad_option_is_one_line_and_nothing_on_disk_changes(checkout, elsewhere, data, teacher_file):
     """An earlier experiment of the same name, which stock would archive before it found anything wrong."""
     options = tiny.distill_options(data, teacher_file)

@@ -7,8 +7,11 @@ import tiny
 import torch
 from basicsr.models import build_model
 
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.teacher import check_precision
+from srkd_plugin.options import TeacherSection
 
 BATCH = {"lq": (4, 3, 8, 10), "gt": (4, 3, 16, 20)}
 
@@ -172,6 +175,10 @@ def test_gradient_norm_of_a_loss_that_does_not_reach_the_student_is_zero():
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_teacher_precision_and_memory_format(opt, tmp_path, precision):
+    try:
+        check_precision(TeacherSection(precision=precision), torch.device("cpu"))
+    except OptionsError as error:
+        pytest.skip(str(error))
     exact = make(opt, tmp_path).teacher(batch()["lq"])
     opt["teacher"] = {"precision": precision, "channels_last": True}
     model = make(opt, tmp_path)
