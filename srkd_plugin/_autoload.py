@@ -49,7 +49,13 @@ def import_basicsr() -> None:
     complete and registering is over or in progress, so that no circle can arise whatever is imported first.
     """
     install_finder()
+    was_there = REGISTRIES_COMPLETE in sys.modules  # then the finder has nothing to wait for
     import basicsr.models  # noqa: F401
+
+    if was_there:
+        from srkd_plugin import registration
+
+        registration.register()
 
 
 class _BasicSRFinder:

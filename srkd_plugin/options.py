@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, create_model
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 
@@ -138,7 +138,9 @@ def read(opt: Mapping[str, Any]) -> Distillation:
 
 
 def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> None:
-    """Check keyword arguments from an options file against a signature and its type hints.
+    """Check keyword arguments from an options file against a signature, and for ours against its type hints too.
+
+    Hints of others are not used: they may say ``tuple`` where a YAML list does well.
 
     Args:
         function: A class or function of BasicSR's registries.
@@ -148,17 +150,19 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> No
     Raises:
         OptionsError: An argument is unknown, missing or of the wrong type.
     """
-    target = function.__init__ if inspect.isclass(function) else function
-    hints = typing.get_type_hints(target)
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_POSITIONAL]
+    parameters = inspect.signature(function).parameters.values()
+    named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
-    fields: dict[str, Any] = {
-        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-        for p in parameters
-        if p.kind != p.VAR_KEYWORD
-    }
-    config = ConfigDict(extra="allow" if takes_any else "forbid", strict=True, arbitrary_types_allowed=True)
-    _section(create_model(function.__name__, __config__=config, **fields), key, arguments)
+    for name, value in arguments.items():
+        if name not in named and not takes_any:
+            raise OptionsError(f"{key}.{name}", value, "unknown key", nearest(name, named))
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
+    if function.__module__.startswith("srkd_plugin."):
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        given = {name: (hints.get(name, Any), ...) for name in arguments}
+        _section(create_model(function.__name__, __config__=ConfigDict(strict=True), **given), key, arguments)
 
 
 def _check_top_level(opt: Mapping[str, Any]) -> None:
@@ -173,19 +177,18 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
-    _require(opt["train"], "distill_opt", "train", "It holds the distillation terms by name.")
+    _require(opt["train"], "distill_opt", "train.", "It holds the distillation terms by name.")
     _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
     _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
 
 
 def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:
-    if section.get(key):
-        if not isinstance(section[key], Mapping):
-            raise OptionsError(_join(where, key), section[key], "a section of keys is expected", purpose)
-        return
-    near = nearest(key, [k for k in section if k != key], prefix="Is it there as")
     value = section.get(key, MISSING)
-    raise OptionsError(_join(where, key), value, "DistillModel needs it", f"{purpose} {near if '?' in near else ''}")
+    if value is MISSING or not value:
+        near = nearest(key, [k for k in section if k != key], prefix="Is it there as")
+        raise OptionsError(where + key, value, "DistillModel needs it", f"{purpose} {near if '?' in near else ''}")
+    if not isinstance(value, Mapping):
+        raise OptionsError(where + key, value, "a section of keys is expected", purpose)
 
 
 def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -244,8 +247,8 @@ def _section(model: type[SectionT], key: str, values: Any) -> SectionT:
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-    where = _join(key, *(str(part) for part in first["loc"] if not str(part).startswith("function-")))
-    name = str(first["loc"][0]) if first["loc"] else ""
+    name = str(first["loc"][0])
+    where = f"{key}.{name}"
     if first["type"] == "extra_forbidden":
         raise OptionsError(where, values[name], "unknown key", nearest(name, model.model_fields))
     if first["type"] == "missing":
@@ -269,21 +272,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
-
-
-__all__ = [
-    "Distillation",
-    "GradNormLogSection",
-    "PathSection",
-    "StrictBool",
-    "TeacherSection",
-    "TermSection",
-    "check_arguments",
-    "is_ours",
-    "read",
-    "teacher_paths_kept",
-]

@@ -16,7 +16,7 @@ from srkd_plugin import _autoload
 ROOMS = {"archs": "_arch", "data": "_dataset", "losses": "_loss", "models": "_model"}
 """BasicSR's own convention: which files of a folder register something when they are imported."""
 
-_registered = False
+_started = False
 
 
 class RegistrationError(ImportError):
@@ -29,30 +29,37 @@ def register() -> None:
     Idempotent. The registries are left unchanged on error.
 
     Raises:
-        RegistrationError: A name of ours is taken by somebody else, or a module of ours cannot be imported.
+        RegistrationError: A name of ours is taken by somebody else, or a module of ours or BasicSR cannot be imported.
     """
-    global _registered
-    _autoload.import_basicsr()  # calls us again, through the finder, if this is the first import
-
-    if _registered:
+    global _started
+    if _started:  # done, or in progress: what is imported below calls us again
         return
-
-    maps = [names._obj_map for names in _registries()]
-    before = [dict(names) for names in maps]
+    _started = True
     try:
-        for module in _modules_that_register():
-            importlib.import_module(module)
+        _autoload.import_basicsr()
+        _import_rooms()
     except Exception as error:
-        for names, old in zip(maps, before):
-            names.clear()
-            names.update(old)
-        _forget_modules()  # so that a second attempt registers all of them again
+        _started = False
         raise RegistrationError(f"srkd_plugin registered nothing: {error}") from error
 
     from srkd_plugin import host
 
     host.apply(check=_check)
-    _registered = True
+
+
+def _import_rooms() -> None:
+    """Import every module that registers something: all of them, or the registries stay as they are."""
+    maps = [names._obj_map for names in _registries()]
+    before = [dict(names) for names in maps]
+    try:
+        for module in _modules_that_register():
+            importlib.import_module(module)
+    except Exception:
+        for names, old in zip(maps, before):
+            names.clear()
+            names.update(old)
+        _forget_modules()  # so that a second attempt registers all of them again
+        raise
 
 
 def names() -> list[str]:

@@ -77,7 +77,9 @@ class DistillModel(SRModel):
         return losses
 
     def _losses_to_teacher(self) -> dict[str, Tensor]:
-        step = {"student": self.output, "teacher": self.teacher(self.lq), "lq": self.lq, "gt": self.gt}
+        step = {"student": self.output, "teacher": self.teacher(self.lq), "lq": self.lq}
+        if hasattr(self, "gt"):  # pure distillation needs none
+            step["gt"] = self.gt
         return {term.log_name: term(step) for term in self.terms}
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 from basicsr.losses import build_loss
 from torch import Tensor, nn
 
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import TermSection
 
 DEFAULT_READS = ("student", "teacher")
@@ -34,7 +35,16 @@ class DistillTerm:
         return f"l_{self.name}"
 
     def __call__(self, step: Mapping[str, Tensor]) -> Tensor:
-        """The weighted loss of a step, a 0-dim tensor."""
+        """The weighted loss of a step, a 0-dim tensor.
+
+        Raises:
+            OptionsError: The loss reads something that this run does not have.
+        """
+        missing = [name for name in self.reads if name not in step]
+        if missing:
+            key, found = f"train.distill_opt.{self.name}", ", ".join(step)
+            problem = f"it reads {missing[0]}, and a step of this run has {found}"
+            raise OptionsError(key, type(self.loss).__name__, problem, "Use a data set that gives it.")
         return self.loss(*(step[name] for name in self.reads))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,8 @@ def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale
 def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
     """Draw a sheet of enlarged crops: a row an image, a column a system, HR first.
 
-    Each crop is where bicubic is furthest from HR, on a grid of half crops, so that nobody chooses it.
+    Each crop is where bicubic is furthest from HR, on a grid of half crops, so that nobody chooses it. An image smaller
+    than a crop is shown as far as it goes.
 
     Args:
         comparison: What to draw.
@@ -106,9 +107,8 @@ def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
 
 def _hardest_crop(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
     error = np.square(hr.astype(np.float64) - bicubic).sum(axis=2)
-    corners: Sequence[tuple[int, int]] = [
-        (y, x) for y in range(0, hr.shape[0] - side + 1, side // 2) for x in range(0, hr.shape[1] - side + 1, side // 2)
-    ]
+    rows, columns = (range(0, max(length - side, 0) + 1, side // 2) for length in hr.shape[:2])
+    corners = [(y, x) for y in rows for x in columns]
     return max(corners, key=lambda corner: error[corner[0] : corner[0] + side, corner[1] : corner[1] + side].sum())
 
 

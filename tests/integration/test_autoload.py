@@ -170,6 +170,12 @@ assert not hasattr(options.parse_options._srkd_stock, "_srkd_stock"), "changed t
     tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
 
 
+def test_importing_a_loss_after_basicsr_registers_too(tmp_path):
+    code = "import torch, basicsr\nfrom srkd_plugin.losses import ContrastiveLoss" + KNOWS_US
+    (tmp_path / "sitecustomize.py").write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
+    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+
+
 @pytest.mark.parametrize("module", ["losses.contrastive_loss", "models.distill_model", "preflight"])
 def test_any_module_of_ours_may_be_imported_first(tmp_path, module):
     code = "import importlib, sys\nimportlib.import_module('srkd_plugin.' + sys.argv[1])" + KNOWS_US

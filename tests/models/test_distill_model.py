@@ -98,6 +98,19 @@ def test_pure_distillation(opt, tmp_path):
     assert any(not torch.equal(before[k], v) for k, v in model.net_g.state_dict().items())
 
 
+def test_pure_distillation_needs_no_gt_and_a_term_that_does_says_so(opt, tmp_path):
+    del opt["train"]["pixel_opt"]
+    model = make(opt, tmp_path)
+    model.feed_data({"lq": batch()["lq"]})
+    model.optimize_parameters(1)
+    assert model.log_dict["l_contrastive"] > 0
+    model.terms[0].reads = ("student", "gt")
+    with pytest.raises(
+        OptionsError, match=r"distill_opt.contrastive .* reads gt, and a step .* has student, teacher, lq"
+    ):
+        model.optimize_parameters(2)
+
+
 def test_any_number_of_terms_and_basicsrs_own_losses(opt, tmp_path):
     terms = opt["train"]["distill_opt"]
     terms["output"] = {"type": "L1Loss", "loss_weight": 3.0}
