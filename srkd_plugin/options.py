@@ -74,11 +74,30 @@ class GradNormLogSection(_Section):
     """And then every so many iterations; 0: never again."""
 
 
-class TermSection(BaseModel):
-    """One named term of ``train.distill_opt``: a registered loss and its arguments."""
+class TapsSection(_Section):
+    """``taps`` of a term: which feature maps it compares, pair by pair, as module paths (``models/features.py``)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    student: list[str] = Field(min_length=1)
+    teacher: list[str] = Field(min_length=1)
+
+
+class ConnectorSection(_Section):
+    """``connector`` of a term: a convolution a tap from the student's channels to the teacher's."""
+
+    kernel_size: Literal[1, 3, 5, 7] = 1
+
+
+class TermSection(BaseModel):
+    """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     type: StrictStr
+    taps: Optional[TapsSection] = None
+    connector: Optional[ConnectorSection] = None
+    start: int = Field(default=1, ge=1)
+    """First iteration in which the term counts."""
+    stop: Optional[int] = Field(default=None, ge=1)
+    """Last iteration in which it counts; none: to the end."""
 
     def loss_options(self) -> dict[str, Any]:
         """What :func:`basicsr.losses.build_loss` takes."""
@@ -232,7 +251,12 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
                 "a named term is expected, a section with a type",
                 "Write e.g. contrastive: {type: ContrastiveLoss, loss_weight: 10.0} under train.distill_opt.",
             )
-        terms[str(name)] = _section(TermSection, key, term)
+        nested = {
+            part: _section(model, f"{key}.{part}", term[part])
+            for part, model in (("taps", TapsSection), ("connector", ConnectorSection))
+            if part in term
+        }
+        terms[str(name)] = _section(TermSection, key, {**term, **nested})
     return terms
 
 

@@ -18,7 +18,9 @@ from basicsr.utils.logger import initialized_logger
 from srkd_plugin import options
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
-from srkd_plugin.models.teacher import build_teacher, check_precision, check_teacher_fits
+from srkd_plugin.models.distiller import Distiller
+from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
+from srkd_plugin.models.terms import build_terms
 
 
 def check(opt: Mapping[str, Any]) -> options.Distillation:
@@ -69,6 +71,8 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
     """Check that the class is there and takes the arguments that the options give it."""
     cls = _check_type(names, key, section)
     arguments = {k: v for k, v in section.items() if k != "type"}
+    if "distill_opt" in key:
+        arguments = {k: v for k, v in arguments.items() if k not in options.TermSection.model_fields}
     options.check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
@@ -115,14 +119,17 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
 
 
 def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
-    """Build both networks, load the teacher, and run them on one small input; the random state is left as it was."""
-    with torch.random.fork_rng(devices=[]), _root_logger_untouched():
-        teacher = build_teacher(distillation, torch.device("cpu")).net
+    """Build everything, and run one small batch through it; the random state is left as it was."""
+    train_set, scale = opt["datasets"]["train"], opt["scale"]
+    side = train_set["gt_size"] // scale
+    channels = 1 if train_set.get("color") == "y" else 3
+    with torch.random.fork_rng(devices=[]), _root_logger_untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever builds them for the run warns
+        teacher = build_teacher(distillation, torch.device("cpu"))
         student = build_network(dict(opt["network_g"]))
-    student.eval()
-    scale = opt["scale"]
-    channels = 1 if opt["datasets"]["train"].get("color") == "y" else 3
-    check_teacher_fits(teacher, student, opt["datasets"]["train"]["gt_size"] // scale, channels, scale)
+        lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
+        check_outputs({"network_g": student, "network_t": teacher.net}, lq, gt.shape)
+        Distiller(teacher, student, build_terms(distillation.terms, "cpu")).dry_run(student, lq, gt)
 
 
 @contextmanager

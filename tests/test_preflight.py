@@ -55,8 +55,8 @@ BAD = [
     ("network_t/num_block", 1, "body.1.conv1.weight is not in the network (4 differences in all)"),
     ("network_g/type", "EDS", "network_g.type = 'EDS': nothing is registered"),
     ("network_g/num_blok", 1, "network_g.num_blok = 1: unknown key. Did you mean 'num_block'?"),
-    ("network_g/upscale", 4, "network_g = 'EDSR': its output for an input of (1, 3, 8, 8) is (1, 3, 32, 32)"),
-    ("network_g/num_in_ch", 1, "network_g = 'EDSR': the network fails on an input of (1, 3, 8, 8)"),
+    ("network_g/upscale", 4, "network_g = 'EDSR': its output for an input of (2, 3, 8, 8) is (2, 3, 32, 32)"),
+    ("network_g/num_in_ch", 1, "network_g = 'EDSR': the network fails on an input of (2, 3, 8, 8)"),
     ("networks_t", {}, "networks_t = {}: unknown key. Did you mean 'network_t'?"),
     ("teacher/precison", "bf16", "teacher.precison = 'bf16': unknown key. Did you mean 'precision'?"),
     ("teacher/precision", "fp8", "teacher.precision = 'fp8': Input should be 'fp32', 'fp16' or 'bf16'"),
@@ -99,7 +99,7 @@ BAD = [
     ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
     ("datasets/train/dataroot_gt", "no/where", "datasets.train.dataroot_gt = 'no/where': there is no such folder"),
     ("datasets/val/dataroot_lq", __file__, "there is no such folder. Relative paths start at the working directory"),
-    ("scale", 3, "network_g = 'EDSR': its output for an input of (1, 3, 5, 5) is (1, 3, 10, 10), where scale: 3"),
+    ("scale", 3, "network_g = 'EDSR': its output for an input of (2, 3, 5, 5) is (2, 3, 10, 10), where scale asks"),
 ]
 
 
@@ -122,7 +122,7 @@ def test_teacher_of_another_scale(good, tmp_path):
     four = {**tiny.TEACHER, "upscale": 4}
     torch.save({"params": EDSR(**{k: v for k, v in four.items() if k != "type"}).state_dict()}, tmp_path / "x4.pth")
     opt = changed(changed(good, "network_t", four), "path/pretrain_network_t", str(tmp_path / "x4.pth"))
-    with pytest.raises(OptionsError, match=r"network_t = 'EDSR': its output .* is \(1, 3, 32, 32\), where scale: 2"):
+    with pytest.raises(OptionsError, match=r"network_t = 'EDSR': its output .* is \(2, 3, 32, 32\), where scale asks"):
         preflight.check(opt)
 
 

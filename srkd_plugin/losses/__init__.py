@@ -7,6 +7,22 @@ from srkd_plugin._autoload import import_basicsr
 
 import_basicsr()
 
+from srkd_plugin.losses.affinity_loss import SpatialAffinityLoss, spatial_affinity_loss  # noqa: E402
 from srkd_plugin.losses.contrastive_loss import ContrastiveLoss, contrastive_loss  # noqa: E402
+from srkd_plugin.losses.feature_loss import (  # noqa: E402
+    FeatureLoss,
+    LocalSelectiveFeatureLoss,
+    feature_loss,
+    local_selective_feature_loss,
+)
 
-__all__ = ["ContrastiveLoss", "contrastive_loss"]
+__all__ = [
+    "ContrastiveLoss",
+    "FeatureLoss",
+    "LocalSelectiveFeatureLoss",
+    "SpatialAffinityLoss",
+    "contrastive_loss",
+    "feature_loss",
+    "local_selective_feature_loss",
+    "spatial_affinity_loss",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -11,6 +13,8 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from srkd_plugin import options
+from srkd_plugin.models.checkpoint import save_atomically
+from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.terms import build_terms
@@ -32,8 +36,7 @@ class DistillModel(SRModel):
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
-        self.teacher = build_teacher(distillation, self.device)
-        self.terms = build_terms(distillation.terms, self.device)
+        self.distiller = self._build_distiller(distillation)
         self.grad_norm_log = distillation.grad_norm_log
         self._grad_norms_logged = 0
 
@@ -45,6 +48,27 @@ class DistillModel(SRModel):
         if without_gt:
             self.cri_pix = None
 
+    def _build_distiller(self, distillation: options.Distillation) -> Distiller:
+        student = self.get_bare_model(self.net_g)
+        teacher = build_teacher(distillation, self.device)
+        distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
+        train_set = self.opt["datasets"]["train"]
+        side = train_set["gt_size"] // self.opt["scale"]
+        channels = 1 if train_set.get("color") == "y" else 3
+        with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
+            distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
+        if any(True for _ in distiller.connectors.parameters()):
+            self.print_network(distiller.connectors)
+            distiller.connectors = self.model_to_device(distiller.connectors)
+        return distiller
+
+    def setup_optimizers(self) -> None:
+        """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""
+        super().setup_optimizers()
+        connectors = list(self.distiller.connectors.parameters())
+        if connectors:
+            self.optimizer_g.add_param_group({"params": connectors})
+
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step.
 
@@ -52,8 +76,10 @@ class DistillModel(SRModel):
             FloatingPointError: A loss is NaN or infinite; nothing has been updated.
         """
         self.optimizer_g.zero_grad()
-        self.output = self.net_g(self.lq)
-        losses = OrderedDict(**self._losses_to_gt(), **self._losses_to_teacher())
+        with self.distiller.recording():
+            self.output = self.net_g(self.lq)
+            to_teacher = self.distiller.losses(self.output, self.lq, getattr(self, "gt", None), current_iter)
+        losses = OrderedDict(**self._losses_to_gt(), **to_teacher)
         self._refuse_nonfinite(losses, current_iter)
         log = OrderedDict(losses)
         if self._grad_norms_due(current_iter):
@@ -67,6 +93,24 @@ class DistillModel(SRModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """SRModel's training state, and the connectors' weights; rank 0 only."""
+        if current_iter == -1 or self.opt["rank"] != 0:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "connectors": self.get_bare_model(self.distiller.connectors).state_dict(),
+        }
+        save_atomically(state, os.path.join(self.opt["path"]["training_states"], f"{current_iter}.state"))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on from a training state."""
+        super().resume_training(resume_state)
+        self.get_bare_model(self.distiller.connectors).load_state_dict(resume_state["connectors"])
+
     def _losses_to_gt(self) -> dict[str, Tensor]:
         losses = {}
         if self.cri_pix:
@@ -75,12 +119,6 @@ class DistillModel(SRModel):
             percep, style = self.cri_perceptual(self.output, self.gt)
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
-
-    def _losses_to_teacher(self) -> dict[str, Tensor]:
-        step = {"student": self.output, "teacher": self.teacher(self.lq), "lq": self.lq}
-        if hasattr(self, "gt"):  # pure distillation needs none
-            step["gt"] = self.gt
-        return {term.log_name: term(step) for term in self.terms}
 
     @staticmethod
     def _refuse_nonfinite(losses: dict[str, Tensor], current_iter: int) -> None:

@@ -191,32 +191,24 @@ def _describe_difference(expected: Mapping[str, Tensor], found: Mapping[str, Ten
     return f"{'; '.join(parts)} ({len(shapes) + len(missing) + len(surplus)} differences in all)"
 
 
-def check_teacher_fits(teacher: nn.Module, student: nn.Module, lq_size: int, channels: int, scale: int) -> None:
-    """Run both networks on one small input and compare what comes out.
+def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size) -> None:
+    """Run networks on one small batch and check the shape of what comes out.
 
     Args:
-        teacher: The teacher network.
-        student: The student network.
-        lq_size: Side of the input, in pixels.
-        channels: Channels of the input.
-        scale: The options' ``scale``.
+        networks: By the key of the options that describes them.
+        lq: ``(N, C, h, w)``.
+        expected: Shape of the SR images that the options' ``scale`` asks for.
 
     Raises:
-        OptionsError: A network's output is not ``scale`` times its input, or their channels differ.
+        OptionsError: A network fails, or its output has another shape.
     """
-    lq = torch.zeros(1, channels, lq_size, lq_size)
-    expected = (1, channels, lq_size * scale, lq_size * scale)
-    for key, net in (("network_g", student), ("network_t", teacher)):
+    for key, net in networks.items():
         try:
             with torch.no_grad():
                 shape = tuple(net(lq).shape)
         except Exception as error:
             problem = f"the network fails on an input of {tuple(lq.shape)} ({str(error).splitlines()[0]})"
             raise OptionsError(key, type(net).__name__, problem, "Correct its arguments.") from error
-        if shape != expected:
-            raise OptionsError(
-                key,
-                type(net).__name__,
-                f"its output for an input of {tuple(lq.shape)} is {shape}, where scale: {scale} asks for {expected}",
-                f"Correct its scale and channels, e.g. upscale: {scale}.",
-            )
+        if shape != tuple(expected):
+            problem = f"its output for an input of {tuple(lq.shape)} is {shape}, where scale asks for {tuple(expected)}"
+            raise OptionsError(key, type(net).__name__, problem, "Correct its scale (upscale) and its channels.")

@@ -155,15 +155,24 @@ batch = {"lq": torch.rand(4, 3, 8, 10), "gt": torch.rand(4, 3, 16, 20)}
 model.feed_data({k: v[rank * 4 // world:(rank + 1) * 4 // world] for k, v in batch.items()})
 model.optimize_parameters(1)
 if rank == 0:
-    gradients = {k.replace("module.", ""): p.grad for k, p in model.net_g.named_parameters()}
+    nets = {"net_g": model.net_g, "connectors": model.distiller.connectors}
+    parameters = {f"{name}.{k}": p for name, net in nets.items() for k, p in net.named_parameters()}
+    gradients = {k.replace("module.", ""): p.grad for k, p in parameters.items()}
     torch.save({"gradients": gradients, "log": dict(model.log_dict)}, sys.argv[3])
 """
 
 
 def test_gradients_of_two_processes_equal_those_of_one(tmp_path, data, teacher_file):
-    """For terms without coupling between samples: L_rec and output distillation, of which each is a batch mean."""
+    """For terms without coupling between samples: L_rec, output distillation, and features through connectors."""
     options = tiny.distill_options(data, teacher_file)
-    options["train"]["distill_opt"] = {"output": {"type": "L1Loss", "loss_weight": 2.0}}
+    options["train"]["distill_opt"] = {
+        "output": {"type": "L1Loss", "loss_weight": 2.0},
+        "fitnet": {
+            "type": "FeatureLoss",
+            "taps": {"student": ["body.0"], "teacher": ["body.1"]},
+            "connector": {"kernel_size": 3},
+        },
+    }
     torch.save(options, tmp_path / "options.pt")
     (tmp_path / "gradients.py").write_text(GRADIENTS_OF_RANK)
     environment = {"PYTHONPATH": str(tiny.PROJECT / "tests")}
@@ -172,11 +181,11 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, data, teacher_f
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     tiny.run_ok(*launch, *arguments, tmp_path / "two.pt", cwd=tmp_path, **environment)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
-    assert one["gradients"].keys() == two["gradients"].keys()
+    assert one["gradients"].keys() == two["gradients"].keys() >= {"connectors.by_term.fitnet.0.weight"}
     for key, gradient in one["gradients"].items():
         assert gradient.abs().sum() > 0
         torch.testing.assert_close(two["gradients"][key], gradient, rtol=1e-4, atol=1e-7)
-    for name in ("l_pix", "l_output"):
+    for name in ("l_pix", "l_output", "l_fitnet"):
         assert two["log"][name] == pytest.approx(one["log"][name], rel=1e-5)
 
 

@@ -1,0 +1,26 @@
+"""What losses on feature maps share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def check_pairs(student_taps: Sequence[Tensor], teacher_taps: Sequence[Tensor], *, same_channels: bool) -> None:
+    """Check that feature maps can be compared pair by pair.
+
+    Raises:
+        ValueError: There are none, they differ in number, or a pair does not fit.
+    """
+    if not student_taps or len(student_taps) != len(teacher_taps):
+        raise ValueError(
+            f"student and teacher need the same number of taps, at least one; got {len(student_taps)} and "
+            f"{len(teacher_taps)}"
+        )
+    for i, (s, t) in enumerate(zip(student_taps, teacher_taps)):
+        fits = s.dim() == t.dim() == 4 and s.shape[0] == t.shape[0] and s.shape[2:] == t.shape[2:]
+        if not fits or (same_channels and s.shape[1] != t.shape[1]):
+            what = "(N, C, H, W) of equal shape" if same_channels else "(N, C, H, W) of equal N, H, W"
+            hint = "; a connector (connector: {kernel_size: 1}) makes channels equal" if fits else ""
+            raise ValueError(f"tap {i}: {what} expected; got {tuple(s.shape)} and {tuple(t.shape)}{hint}")
