@@ -184,7 +184,8 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, data, teacher_f
     assert one["gradients"].keys() == two["gradients"].keys() >= {"connectors.by_term.fitnet.0.weight"}
     for key, gradient in one["gradients"].items():
         assert gradient.abs().sum() > 0
-        torch.testing.assert_close(two["gradients"][key], gradient, rtol=1e-4, atol=1e-7)
+        largest = gradient.abs().max().item()  # float32 sums in another order: elements near 0 by cancellation differ
+        torch.testing.assert_close(two["gradients"][key], gradient, rtol=1e-4, atol=1e-5 * largest)
     for name in ("l_pix", "l_output", "l_fitnet"):
         assert two["log"][name] == pytest.approx(one["log"][name], rel=1e-5)
 
