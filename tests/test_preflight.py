@@ -15,7 +15,7 @@ from basicsr.utils.logger import initialized_logger
 from srkd_plugin import options, preflight
 from srkd_plugin.errors import OptionsError
 
-DELETE = object()
+DELETE = "<no such key>"
 
 
 def changed(opt, path, value):
