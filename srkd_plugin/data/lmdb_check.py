@@ -42,7 +42,7 @@ def find_lmdb_faults(option: str, folder: Path, workers: int) -> list[Fault]:
 
 
 def compare_keys(title: str, keys: Sequence[str], other_title: str, other_keys: Sequence[str]) -> list[Fault]:
-    """What two lists of keys do not have in common, each side in one fault, and keys that come twice."""
+    """What two lists of keys do not have in common, each side in one fault."""
     faults = []
     for here, there, missing in (
         (title, other_title, sorted(set(other_keys) - set(keys))),

@@ -202,7 +202,12 @@ def read_meta_info(option: str, folder: Path) -> dict[str, tuple[int, int, int]]
     ):
         if not path.exists():
             raise InputError(option, str(folder), problem, "Make the LMDB with prepare_data.py train.")
-    return dict(_parse_meta_info(option, folder))
+    shapes: dict[str, tuple[int, int, int]] = {}
+    for key, shape in _parse_meta_info(option, folder):
+        if key in shapes:
+            raise InputError(option, str(folder), f"{META_INFO} has {key} twice", "Make the LMDB again.")
+        shapes[key] = shape
+    return shapes
 
 
 def _parse_meta_info(option: str, folder: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:

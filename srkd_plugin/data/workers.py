@@ -60,7 +60,7 @@ def map_images(
         Exception: What the function raises; work that was not begun is given up.
     """
     total = len(items) if total is None else total
-    with tqdm(total=total, initial=total - len(items), desc=title, unit="image", disable=not items) as bar:
+    with tqdm(total=total, initial=total - len(items), desc=title, disable=total < 2) as bar:
         here = min(workers, len(items)) < 2 and not isolated
         results = map(function, items) if here else _in_processes(function, items, max(workers, 1))
         for result in results:
