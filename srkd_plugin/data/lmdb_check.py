@@ -27,7 +27,6 @@ def find_lmdb_faults(option: str, folder: Path, workers: int) -> list[Fault]:
         InputError: It cannot be opened, or it is damaged so that reading it crashes.
     """
     images = LmdbImages(option, folder)
-    images.close()
     stated = list(images.shapes)
     tasks = [(images, stated[start : start + KEYS_A_TASK]) for start in range(0, len(stated), KEYS_A_TASK)]
     try:
@@ -69,5 +68,4 @@ def _check_entries(task: tuple[LmdbImages, list[str]]) -> list[Fault]:
                 raise ImageFault(f"it is {png_shape(png)}, where {META_INFO} says {images.shapes[key]}")
         except ImageFault as fault:
             faults.append(Fault(key, str(fault)))
-    images.close()
     return faults

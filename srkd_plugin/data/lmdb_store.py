@@ -6,17 +6,17 @@ What BasicSR's own writer and reader trip over, and what happens here:
 - it guesses the map size from the first image: here the map grows when it is full;
 - a folder that is there ends its process: here unfinished work goes to another folder and is continued;
 - a data.mdb that was cut off crashes its reader: here its length is compared with its own header first;
-- an environment does not survive a fork: :class:`LmdbImages` opens one in each process that reads.
+- an environment does not survive a fork, and must not be open twice in a process: :class:`LmdbImages` holds none.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional
+from typing import Optional
 
 import lmdb
 
@@ -113,7 +113,7 @@ class LmdbWriter:
 
 
 class LmdbImages:
-    """The images of a complete LMDB, read only. May be sent to, or inherited by, other processes.
+    """The images of a complete LMDB, read only. It may be sent to, or inherited by, other processes.
 
     Args:
         option: How the user named the LMDB, for errors, e.g. ``--hr``.
@@ -125,22 +125,16 @@ class LmdbImages:
 
     def __init__(self, option: str, folder: Path) -> None:
         self.option, self.folder = option, folder
-        self._env: Optional[lmdb.Environment] = None
-        self._pid = -1
         self.shapes = read_meta_info(option, folder)
         """Height, width and channels by key, as ``meta_info.txt`` states them."""
-        self._open()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the environment, which no other process can use."""
-        return {**vars(self), "_env": None, "_pid": -1}
+        with self._opened():
+            pass
 
     def keys(self) -> list[str]:
         """The keys that are stored, sorted."""
-        with self._transaction() as transaction:
-            return [
-                bytes(key).decode("ascii", "backslashreplace") for key in transaction.cursor().iternext(values=False)
-            ]
+        with self._opened() as env, env.begin() as transaction:
+            stored = transaction.cursor().iternext(keys=True, values=False)
+            return [bytes(key).decode("ascii", "backslashreplace") for key in stored]
 
     def read(self, key: str) -> bytes:
         """The PNG file stored under a key.
@@ -149,7 +143,7 @@ class LmdbImages:
             ImageFault: There is none, or the LMDB is damaged there.
         """
         try:
-            with self._transaction() as transaction:
+            with self._opened() as env, env.begin() as transaction:
                 png = transaction.get(key.encode())
         except lmdb.Error as error:
             raise ImageFault(f"the LMDB is damaged there ({error})") from error
@@ -157,28 +151,20 @@ class LmdbImages:
             raise ImageFault("it is not in the LMDB")
         return png
 
-    def close(self) -> None:
-        """Close the environment; the next read opens it again."""
-        if self._env is not None and self._pid == os.getpid():
-            self._env.close()
-        self._env = None
-
-    def _transaction(self) -> lmdb.Transaction:
-        if self._env is None or self._pid != os.getpid():
-            self._open()
-        return self._env.begin()
-
-    def _open(self) -> None:
+    @contextmanager
+    def _opened(self) -> Iterator[lmdb.Environment]:
+        """Open the LMDB for one operation: that costs little, and leaves none to be forked or opened twice."""
         try:
-            # a parent's environment is not closed here: it is the parent's
-            self._env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
+            env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise self._damaged(f"LMDB cannot open it ({error})") from error
-        self._pid = os.getpid()
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (self.folder / "data.mdb").stat().st_size < needed:
-            self.close()  # reading beyond the end of the file would kill this process
-            raise self._damaged(f"data.mdb is cut off: it should have {needed:,} bytes")
+        try:
+            needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+            if (self.folder / "data.mdb").stat().st_size < needed:  # reading beyond the end would kill this process
+                raise self._damaged(f"data.mdb is cut off: it should have {needed:,} bytes")
+            yield env
+        finally:
+            env.close()
 
     def _damaged(self, problem: str) -> InputError:
         return InputError(self.option, str(self.folder), problem, "Make or copy the LMDB again.")
