@@ -45,7 +45,7 @@ examples:
 """
 VERIFY_HELP = """\
 Verify a pair of HR and LR folders or LMDBs: same keys, whole files, sizes that fit the scale, LR that is a reduction of
-its HR, no image twice. For Set5, Set14, B100, Urban100 and Manga109 the bicubic PSNR is compared with the published one.
+its HR, no image twice. For Set5, Set14, B100, Urban100 and Manga109 bicubic PSNR is compared with the published one.
 
 The exit code is 0 if nothing is wrong, 1 if something is, and 2 if a set cannot be read at all.
 """

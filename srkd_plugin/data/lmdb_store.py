@@ -157,7 +157,10 @@ class LmdbImages:
         try:
             env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            raise self._damaged(f"LMDB cannot open it ({error})") from error
+            problem = f"LMDB cannot open it ({error})"
+            if "already open" in str(error):  # LMDB allows one opening a process
+                raise InputError(self.option, str(self.folder), problem, "Close it there first.") from error
+            raise self._damaged(problem) from error
         try:
             needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
             if (self.folder / "data.mdb").stat().st_size < needed:  # reading beyond the end would kill this process

@@ -16,6 +16,8 @@ from srkd_plugin.data.matlab_resize import downscale, upscale
 
 CLEARLY = 3.0
 """dB by which LR must be nearer to HR with red and blue exchanged, to be called so."""
+BORDER = 2
+"""LR pixels; as far as the bicubic kernel reaches, at any scale."""
 EXACT = 100.0
 """dB; stands for the infinite PSNR of equal images, so that means and medians stay finite."""
 
@@ -31,7 +33,7 @@ class Pair:
     gray: bool = False
     """Both files are gray."""
     exact: bool = False
-    """LR is MATLAB's bicubic reduction of HR, bit for bit."""
+    """LR is MATLAB's bicubic reduction of HR, bit for bit, but for the border."""
     agreement: Optional[float] = None
     """PSNR in dB of LR against that reduction; None where the two cannot be compared or the problem is known."""
     bicubic_y: Optional[float] = None
@@ -76,10 +78,10 @@ def check_pair(
 
 
 def _compare(pair: Pair, hr: np.ndarray, lr: np.ndarray, scale: int, baseline: bool, as_gray: bool) -> None:
-    reduced = downscale(hr, scale)
-    pair.exact = np.array_equal(reduced, lr)
-    agreement = _psnr(reduced, lr)
-    if lr.ndim == 3 and _psnr(reduced, lr[:, :, ::-1]) > agreement + CLEARLY:
+    reduced, inner = _inner(downscale(hr, scale)), _inner(lr)
+    pair.exact = np.array_equal(reduced, inner)
+    agreement = _psnr(reduced, inner)
+    if lr.ndim == 3 and _psnr(reduced, inner[:, :, ::-1]) > agreement + CLEARLY:
         pair.problems.append("red and blue are exchanged in one of HR and LR")
         return
     pair.agreement = agreement
@@ -88,6 +90,11 @@ def _compare(pair: Pair, hr: np.ndarray, lr: np.ndarray, scale: int, baseline: b
         if as_gray and hr.ndim == 3:
             hr, enlarged = hr[:, :, 0], enlarged[:, :, 0]
         pair.bicubic_y = min(calculate_psnr(enlarged, hr, crop_border=scale, test_y_channel=True), EXACT)
+
+
+def _inner(lr: np.ndarray) -> np.ndarray:
+    """An LR image without its border: that of a sub-image was made from HR pixels beyond the sub-image."""
+    return lr[BORDER:-BORDER, BORDER:-BORDER] if min(lr.shape[:2]) > 2 * BORDER else lr
 
 
 def _psnr(image: np.ndarray, other: np.ndarray) -> float:

@@ -37,7 +37,7 @@ class Report:
     """Of the HR keys, one a line."""
     faults: list[Fault] = field(default_factory=list)
     exact: int = 0
-    """Pairs whose LR is MATLAB's bicubic reduction of HR, bit for bit."""
+    """Pairs whose LR is MATLAB's bicubic reduction of HR, bit for bit, but for the border."""
     gray: list[str] = field(default_factory=list)
     """Pairs of which both images are gray files; BasicSR reads them as three equal channels."""
     bicubic_y: Optional[float] = None

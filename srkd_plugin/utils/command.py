@@ -22,7 +22,7 @@ def run(command: Callable[[], int]) -> int:
     """
     try:
         return command()
-    except OptionsError as error:
+    except (OptionsError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
