@@ -131,10 +131,17 @@ class LmdbImages:
             pass
 
     def keys(self) -> list[str]:
-        """The keys that are stored, sorted."""
-        with self._opened() as env, env.begin() as transaction:
-            stored = transaction.cursor().iternext(keys=True, values=False)
-            return [bytes(key).decode("ascii", "backslashreplace") for key in stored]
+        """The keys that are stored, sorted.
+
+        Raises:
+            InputError: The LMDB is damaged where its keys are.
+        """
+        try:
+            with self._opened() as env, env.begin() as transaction:
+                stored = transaction.cursor().iternext(keys=True, values=False)
+                return [bytes(key).decode("ascii", "backslashreplace") for key in stored]
+        except lmdb.Error as error:
+            raise self._damaged(f"data.mdb is damaged ({error})") from error
 
     def read(self, key: str) -> bytes:
         """The PNG file stored under a key.
