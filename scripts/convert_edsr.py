@@ -48,9 +48,8 @@ def _convert(args: argparse.Namespace) -> int:
     print("res_scale is not in the file: the value above is that of the official models of this width")
     if found.out is not None:
         print(f"{found.out}: {'written' if found.written else 'there already, the same'}, sha256 {found.out_sha256}")
-        print(
-            f"converted back it is {'the same, bit for bit' if found.exact_round_trip else 'the same but for the means'}"
-        )
+        same = "the same, bit for bit" if found.exact_round_trip else "the same but for the means"
+        print(f"converted back it is {same}")
     return 0
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from photos import photo, write_photos
+from real_data import real_data
 
 from srkd_plugin.data.benchmark_set import make_benchmark_set
 from srkd_plugin.data.matlab_resize import downscale
 from srkd_plugin.data.verify import verify
 from srkd_plugin.utils.files import InputError
-from tests.data.real_data import real_data
-from tests.data.samples import photo, write_photos
 
 
 @pytest.fixture

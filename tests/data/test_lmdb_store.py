@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from basicsr.data.data_util import paired_paths_from_lmdb
 from basicsr.utils import FileClient, imfrombytes
+from photos import photo
 
 from srkd_plugin.data.images import ImageFault, encode_png
 from srkd_plugin.data.lmdb_check import find_lmdb_faults
 from srkd_plugin.data.lmdb_store import FIRST_MAP_SIZE, LmdbImages, LmdbWriter, check_key
 from srkd_plugin.utils.files import InputError
-from tests.data.samples import photo
 
 
 def write(folder, count=4, size=32):

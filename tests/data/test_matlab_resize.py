@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from real_data import real_data
 
 from srkd_plugin.data.matlab_resize import compute_taps, downscale, upscale
-from tests.data.real_data import real_data
 
 SCALES = (2, 3, 4)
 IMAGES = st.tuples(st.integers(1, 19), st.integers(1, 19)).flatmap(

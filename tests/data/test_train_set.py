@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from photos import photo, write_photos
 
 from srkd_plugin.data import train_set
 from srkd_plugin.data.images import decode
@@ -17,7 +18,6 @@ from srkd_plugin.data.matlab_resize import downscale
 from srkd_plugin.data.sub_images import starts
 from srkd_plugin.data.train_set import TrainSet, make_train_set
 from srkd_plugin.utils.files import InputError, sha256_of_lines
-from tests.data.samples import photo, write_photos
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from photos import photo, write_pairs, write_photos
+from real_data import real_data
 
 from srkd_plugin import zoo
 from srkd_plugin.data.images import encode_png
@@ -16,8 +18,6 @@ from srkd_plugin.data.matlab_resize import downscale
 from srkd_plugin.data.train_set import TrainSet, make_train_set
 from srkd_plugin.data.verify import verify
 from srkd_plugin.utils.files import InputError
-from tests.data.real_data import real_data
-from tests.data.samples import photo, write_pairs, write_photos
 
 
 @pytest.fixture

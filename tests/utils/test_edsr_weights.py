@@ -28,9 +28,8 @@ class OfficialEDSR(nn.Module):
         self.res_scale = res_scale
         self.sub_mean, self.add_mean = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
         self.head = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1))
-        self.body = nn.Sequential(
-            *(self.block(channels) for _ in range(blocks)), nn.Conv2d(channels, channels, 3, 1, 1)
-        )
+        last = nn.Conv2d(channels, channels, 3, padding=1)
+        self.body = nn.Sequential(*(self.block(channels) for _ in range(blocks)), last)
         steps = []
         for factor in STEPS[scale]:
             steps += [nn.Conv2d(channels, factor * channels, 3, 1, 1), nn.PixelShuffle(int(factor**0.5))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BESIDE_THE_CHECKOUT = Path(__file__).parents[3] / "shared/data"
+BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared/data"
 
 
 def real_data(name: str) -> Path:
