@@ -31,7 +31,7 @@ from srkd_plugin.utils.files import (
     write_json,
 )
 
-FLUSH_BYTES = 1 << 26
+FLUSH_BYTES = 1 << 24
 """So much is collected before it is written and synced to disk; an interruption loses no more."""
 
 

@@ -55,7 +55,7 @@ class Report:
             known = f", published for {self.known_set}: {self.published_y:.2f} dB" if self.published_y else ""
             lines.append(f"bicubic PSNR (Y, crop = scale): {self.bicubic_y:.3f} dB{known}")
         lines += [f"FAULT {fault}" for fault in self.faults]
-        lines.append(f"{len(self.faults)} faults" if self.faults else "nothing wrong")
+        lines.append(f"faults: {len(self.faults)}" if self.faults else "nothing wrong")
         return "\n".join(lines)
 
 

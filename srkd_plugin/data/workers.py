@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Callable, Optional, TypeVar
 
 import cv2
@@ -93,3 +95,10 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], wor
 def _prepare_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent was killed: it would wait for work forever."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

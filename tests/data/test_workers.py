@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,42 @@ def test_errors_arrive_whole(workers):
 def test_a_killed_worker_is_an_error_and_no_hang():
     with pytest.raises(WorkerKilled, match="--workers = 2: a worker was killed"):
         list(map_images(die, range(4), 2, "numbers"))
+
+
+def say_pid_and_wait(folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def wait_until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    code = (
+        "import pathlib, test_workers as t;"
+        f"list(t.map_images(t.say_pid_and_wait, [pathlib.Path({str(tmp_path)!r})] * 2, 2, 'waiting'))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    parent.kill()
+    parent.wait()
+    for file in tmp_path.iterdir():
+        wait_until(lambda pid=int(file.name): not is_running(pid))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")  # where nobody collects orphans, they stay as zombies
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 def test_no_work():
