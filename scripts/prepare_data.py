@@ -1,25 +1,184 @@
 #!/usr/bin/env python
-"""Prepare data sets for BasicSR. One sub-command a data set."""
+"""Prepare and verify data sets for BasicSR."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
+
+from srkd_plugin.utils.command import positive_int, run
+
+TRAIN_HELP = """\
+Make LMDBs of overlapping HR and LR sub-images from folders of photographs, by BasicSR's recipe.
+
+LR is MATLAB's bicubic reduction, bit for bit, or cut from the official LR images (--lr). Written to --out:
+
+  <name>_HR_sub.lmdb                  BasicSR's dataroot_gt
+  <name>_LR_bicubic_X<scale>_sub.lmdb BasicSR's dataroot_lq
+  meta_info_<name>_sub_GT.txt         names and sizes of the sub-images
+  <name>_info.json                    recipe, counts, sizes, sha256 of the keys
+
+An interrupted run is continued by the same command. A complete set is verified and left alone.
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  # DIV2K, with its official LR images
+  prepare_data.py train --hr DIV2K_train_HR --lr DIV2K_train_LR_bicubic/X2 --out datasets/DIV2K
+  # any photographs; LR is computed at three scales
+  prepare_data.py train --hr BSDS500/train BSDS500/test --out datasets/BSDS500 --scale 2 3 4
+"""
+BENCHMARK_HELP = """\
+Make the folders of a benchmark set from its HR images: cropped HR, and MATLAB's bicubic LR, as PNG of three channels.
+
+  <out>/HR/<name>.png                   cropped to multiples of all scales
+  <out>/LR_bicubic/X<scale>/<name>.png
+  <out>/info.json                       counts, sizes, sha256 of the names
+
+Files that are there are compared and kept.
+"""
+BENCHMARK_EXAMPLES = """\
+examples:
+  prepare_data.py benchmark --hr downloads/Set5 --out datasets/Set5
+  prepare_data.py benchmark --hr downloads/Urban100 --out datasets/Urban100 --scale 2 3 4
+"""
+VERIFY_HELP = """\
+Verify a pair of HR and LR folders or LMDBs: same keys, whole files, sizes that fit the scale, LR that is a reduction of
+its HR, no image twice. For Set5, Set14, B100, Urban100 and Manga109 bicubic PSNR is compared with the published one.
+
+The exit code is 0 if nothing is wrong, 1 if something is, and 2 if a set cannot be read at all.
+"""
+VERIFY_EXAMPLES = """\
+examples:
+  prepare_data.py verify --hr datasets/Set5/HR --lr datasets/Set5/LR_bicubic/X2
+  # is an image of Set5 in the training set?
+  prepare_data.py verify --hr datasets/Set5/HR --lr datasets/Set5/LR_bicubic/X2 --against BSDS500/train
+  prepare_data.py verify --hr DIV2K/DIV2K_train_HR_sub.lmdb --lr DIV2K/DIV2K_train_LR_bicubic_X2_sub.lmdb
+"""
 
 
-def main() -> None:
+def main() -> int:
     """Parse the command line and run the sub-command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_benchmark(commands)
+    _add_verify(commands)
     demo = commands.add_parser("demo", help="x2 pairs from photographs inside installed packages (no download)")
     demo.add_argument("--out", type=Path, default=Path("datasets/demo"), help="folder to write to (%(default)s)")
+    demo.set_defaults(function=_demo)
     args = parser.parse_args()
+    return run(lambda: args.function(args))
 
+
+def _add_train(commands: Any) -> None:
+    parser = _add_command(commands, "train", "photographs to LMDBs of sub-images", TRAIN_HELP, TRAIN_EXAMPLES)
+    parser.add_argument("--hr", type=Path, nargs="+", required=True, metavar="DIR", help="folders of photographs")
+    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR", help="official LR folders, one for each --scale")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--name", help="start of the names that are written (default: <name of --out>_train)")
+    parser.add_argument("--size", type=positive_int, default=480, help="side of HR sub-images (default: %(default)s)")
+    parser.add_argument("--step", type=positive_int, default=240, help="from one to the next (default: %(default)s)")
+    parser.add_argument(
+        "--compression", type=int, choices=range(10), default=1, metavar="0-9", help="of PNG (default: %(default)s)"
+    )
+    _add_scales(parser)
+    _add_force(parser)
+    parser.set_defaults(function=_train)
+
+
+def _add_benchmark(commands: Any) -> None:
+    parser = _add_command(commands, "benchmark", "HR images to cropped HR and LR", BENCHMARK_HELP, BENCHMARK_EXAMPLES)
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    _add_scales(parser)
+    _add_force(parser)
+    parser.set_defaults(function=_benchmark)
+
+
+def _add_verify(commands: Any) -> None:
+    parser = _add_command(commands, "verify", "check HR and LR folders or LMDBs", VERIFY_HELP, VERIFY_EXAMPLES)
+    parser.add_argument("--hr", type=Path, required=True, metavar="PATH", help="folder or LMDB of HR images")
+    parser.add_argument("--lr", type=Path, required=True, metavar="PATH", help="folder or LMDB of LR images")
+    parser.add_argument("--scale", type=positive_int, default=2, help="HR pixels per LR pixel (default: %(default)s)")
+    parser.add_argument("--set", help="which known set it is meant to be (default: as the path of --hr says)")
+    parser.add_argument(
+        "--filename-tmpl",
+        default="{}",
+        metavar="TEXT",
+        help="as BasicSR's option, e.g. '{}x2' (default: '%(default)s')",
+    )
+    training = {"type": Path, "nargs": "+", "default": [], "metavar": "PATH"}
+    parser.add_argument("--against", help="training sets that must not have images of --hr", **training)
+    parser.set_defaults(function=_verify)
+
+
+def _add_command(commands: Any, name: str, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, help=summary, description=description, epilog=examples, formatter_class=raw)
+    parser.add_argument("--workers", type=positive_int, metavar="N", help="processes (default: one a processor)")
+    return parser
+
+
+def _add_scales(parser: argparse.ArgumentParser) -> None:
+    scales = {"type": int, "nargs": "+", "choices": (2, 3, 4), "default": [2], "metavar": "N"}
+    parser.add_argument("--scale", help="factors of LR, of 2, 3 and 4 (default: 2)", **scales)
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace what is there and differs")
+
+
+def _train(args: argparse.Namespace) -> int:
+    from srkd_plugin.data.train_set import TrainSet, make_train_set
+    from srkd_plugin.data.workers import default_workers
+    from srkd_plugin.utils.files import InputError
+
+    scales = tuple(dict.fromkeys(args.scale))
+    if args.lr and len(args.lr) != len(scales):
+        raise InputError("--lr", len(args.lr), f"--scale names {len(scales)} scales", "Give one folder for each.")
+    name = args.name or f"{args.out.absolute().name}_train"
+    lr = dict(zip(scales, args.lr or ()))
+    wanted = TrainSet(tuple(args.hr), args.out, name, scales, lr, args.size, args.step, args.compression)
+    info = make_train_set(wanted, args.workers or default_workers(), args.force)
+    _print_folders(args.out, info["lmdbs"])
+    return 0
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from srkd_plugin.data.benchmark_set import make_benchmark_set
+    from srkd_plugin.data.workers import default_workers
+
+    scales = tuple(dict.fromkeys(args.scale))
+    info = make_benchmark_set(args.hr, args.out, scales, args.workers or default_workers(), args.force)
+    _print_folders(args.out, info["folders"])
+    return 0
+
+
+def _print_folders(out: Path, folders: dict[str, dict[str, Any]]) -> None:
+    for name, entry in folders.items():
+        print(f"{out / name}: {entry['images']:,} images, {entry['bytes'] / 1e6:,.1f} MB")
+        print(f"  sha256 of the keys: {entry['sha256 of keys']}")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from srkd_plugin.data.verify import verify
+    from srkd_plugin.data.workers import default_workers
+
+    workers = args.workers or default_workers()
+    report = verify(args.hr, args.lr, args.scale, args.set, args.filename_tmpl, args.against, workers)
+    print(report.describe())
+    return 1 if report.faults else 0
+
+
+def _demo(args: argparse.Namespace) -> int:
     from srkd_plugin.data.demo import make_demo_data
 
     for path in make_demo_data(args.out):
         print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

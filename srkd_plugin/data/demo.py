@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import cv2
 import numpy as np
-from basicsr.utils.lmdb_util import make_lmdb_from_imgs
-from basicsr.utils.matlab_functions import imresize
 from tqdm import tqdm
+
+from srkd_plugin.data.images import crop_to_multiple, encode_png
+from srkd_plugin.data.lmdb_store import LmdbWriter
+from srkd_plugin.data.matlab_resize import downscale
+from srkd_plugin.data.sub_images import starts
+from srkd_plugin.utils.files import write_atomically
 
 TRAIN_PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png"),
@@ -29,6 +34,8 @@ TEST_PHOTOS = {
 SCALE = 2
 SUB_SIZE, SUB_STEP = 160, 80
 """Side and step of the training sub-images, in HR pixels."""
+COMPRESSION = 1
+"""PNG compression level."""
 LARGE = 800
 """From this shorter side on, the step is SUB_SIZE: the two largest photographs, a retina and the night sky, are the
 smoothest too and would be three quarters of the set."""
@@ -38,7 +45,7 @@ def make_demo_data(out: Path) -> list[Path]:
     """Write the demo's data set below ``out``; what is already there is kept.
 
     Training photographs become overlapping sub-images in LMDBs, as in BasicSR's recipe for DIV2K; test photographs stay
-    whole. LR images are BasicSR's bicubic reduction of the whole photograph, rounded to 8 bit.
+    whole. LR images are MATLAB's bicubic reduction of the whole photograph.
 
     Args:
         out: Folder to write to.
@@ -54,17 +61,17 @@ def make_demo_data(out: Path) -> list[Path]:
         return made
     work = out / "unfinished"  # moved into place when complete, so that an interrupted run leaves nothing half-made
     shutil.rmtree(work, ignore_errors=True)
-    for name, photo in tqdm(TRAIN_PHOTOS.items(), desc="training photographs"):
-        hr, lr = _pair(_read_photo(*photo))
-        step = SUB_STEP if min(hr.shape[:2]) < LARGE else SUB_SIZE
-        _write_sub_images(work / "HR_sub", name, hr, SUB_SIZE, step)
-        _write_sub_images(work / "LR_sub", name, lr, SUB_SIZE // SCALE, step // SCALE)
+    with LmdbWriter(work / made[0].name) as hr_lmdb, LmdbWriter(work / made[1].name) as lr_lmdb:
+        for name, photo in tqdm(TRAIN_PHOTOS.items(), desc="training photographs"):
+            hr, lr = _pair(_read_photo(*photo))
+            step = SUB_STEP if min(hr.shape[:2]) < LARGE else SUB_SIZE
+            hr_lmdb.put(_sub_images(name, hr, SUB_SIZE, step))
+            lr_lmdb.put(_sub_images(name, lr, SUB_SIZE // SCALE, step // SCALE))
+        hr_lmdb.finish(COMPRESSION)
+        lr_lmdb.finish(COMPRESSION)
     for name, photo in tqdm(TEST_PHOTOS.items(), desc="test photographs"):
-        hr, lr = _pair(_read_photo(*photo))
-        _write(work / "test/HR" / f"{name}.png", hr)
-        _write(work / "test/LR_bicubic/X2" / f"{name}.png", lr)
-    _make_lmdb(work / "HR_sub", work / "train_HR_sub.lmdb")
-    _make_lmdb(work / "LR_sub", work / "train_LR_x2_sub.lmdb")
+        for folder, image in zip(made[2:], _pair(_read_photo(*photo))):
+            write_atomically(work / folder.relative_to(out) / f"{name}.png", encode_png(image, COMPRESSION))
     for path in made:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,33 +94,13 @@ def _read_photo(package: str, name: str) -> np.ndarray:
 
 def _pair(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """HR, cropped to a multiple of the scale, and its LR."""
-    h, w = (side - side % SCALE for side in photo.shape[:2])
-    hr = photo[:h, :w]
-    lr = imresize(hr.astype(np.float32) / 255.0, 1 / SCALE)
-    return hr, np.clip(np.round(lr * 255.0), 0, 255).astype(np.uint8)
+    hr = np.ascontiguousarray(crop_to_multiple(photo, SCALE))
+    return hr, downscale(hr, SCALE)
 
 
-def _write_sub_images(folder: Path, name: str, image: np.ndarray, size: int, step: int) -> None:
+def _sub_images(name: str, image: np.ndarray, size: int, step: int) -> Iterator[tuple[str, bytes]]:
+    """Keys and PNG files of the overlapping sub-images."""
     h, w = image.shape[:2]
-    corners = [(y, x) for y in _starts(h, size, step) for x in _starts(w, size, step)]
+    corners = [(y, x) for y in starts(h, size, step) for x in starts(w, size, step)]
     for number, (y, x) in enumerate(corners, start=1):
-        _write(folder / f"{name}_s{number:03d}.png", image[y : y + size, x : x + size])
-
-
-def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where sub-images start along one side; the last one ends at the border."""
-    starts = list(range(0, length - size + 1, step))
-    return starts if starts[-1] == length - size else [*starts, length - size]
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise OSError(f"cannot write {path}")
-
-
-def _make_lmdb(folder: Path, lmdb: Path) -> None:
-    names = sorted(path.name for path in folder.glob("*.png"))
-    # the map size is given: BasicSR guesses it from the first image, which may be a small one
-    size = 2 * sum((folder / name).stat().st_size for name in names) + (1 << 24)
-    make_lmdb_from_imgs(str(folder), str(lmdb), names, [Path(n).stem for n in names], map_size=size)
+        yield f"{name}_s{number:03d}", encode_png(image[y : y + size, x : x + size], COMPRESSION)

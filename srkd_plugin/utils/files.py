@@ -1,0 +1,90 @@
+"""Files that are written whole or not at all, and the error for files that are not what a command needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from srkd_plugin.errors import OptionsError
+
+UNFINISHED = ".unfinished"
+"""What the name of a file or folder that is being written ends with."""
+
+
+class InputError(OptionsError):
+    """A file, folder or argument given to one of the commands is not what the command needs.
+
+    Its text is one line that names the option or file, the value and the remedy.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep all parts when the error is sent from a worker process; exceptions keep their text only."""
+        return type(self), (self.key, self.value, self.problem, self.remedy)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whatever happens meanwhile; parent folders are made.
+
+    Raises:
+        InputError: It cannot be written, e.g. because the disk is full.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(
+            "output", str(path), f"it cannot be written ({error.strerror})", "Free or allow it."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: The file is not there or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("file", str(path), f"it cannot be read as JSON ({error})", "Remove it and rerun.") from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_lines(lines: Iterable[str]) -> str:
+    """The sha256, in hexadecimal, of the lines, each with a line feed: what ``sha256sum`` says of a file of them."""
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def require_folder(option: str, path: Path) -> None:
+    """Refuse a path that is not a folder.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if not path.is_dir():
+        problem = "it is a file, not a folder" if path.exists() else "there is no such folder"
+        raise InputError(option, str(path), problem, f"Relative paths start at the working directory, {os.getcwd()}.")
