@@ -14,8 +14,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from srkd_plugin.utils.command import run
 
-def main() -> None:
+
+def main() -> int:
     """Parse the command line, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, required=True, help="folder of HR images")
@@ -26,17 +28,18 @@ def main() -> None:
     )
     parser.add_argument("--picture", type=Path, help="file to draw the crops to (needs matplotlib)")
     args = parser.parse_args()
+    return run(lambda: _compare(args))
 
+
+def _compare(args: argparse.Namespace) -> int:
     from srkd_plugin.utils.compare import compare, draw_crops
 
-    try:
-        comparison = compare(args.hr, args.lq, dict(args.system), args.scale)
-    except FileNotFoundError as error:
-        sys.exit(f"compare_results: {error}")
+    comparison = compare(args.hr, args.lq, dict(args.system), args.scale)
     print(comparison.table())
     if args.picture:
         draw_crops(comparison, args.picture)
         print(f"\npicture: {args.picture}")
+    return 0
 
 
 def _system(text: str) -> tuple[str, Path]:
@@ -47,4 +50,4 @@ def _system(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

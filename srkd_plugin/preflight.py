@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from srkd_plugin.host import has_cuda
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.utils.files import require_folder
 
 PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
@@ -90,9 +91,8 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
 def _check_folders(key: str, section: Mapping[str, Any]) -> None:
     for name in ("dataroot_gt", "dataroot_lq"):
         folder = section.get(name)
-        if folder is not None and not os.path.isdir(folder):
-            remedy = f"Relative paths start at the working directory, {os.getcwd()}."
-            raise OptionsError(f"{key}.{name}", folder, "there is no such folder", remedy)
+        if folder is not None:
+            require_folder(f"{key}.{name}", Path(folder))
 
 
 def _device(opt: Mapping[str, Any]) -> torch.device:

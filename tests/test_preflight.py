@@ -98,7 +98,7 @@ BAD = [
     ("datasets/train/batch_size_per_gpu", 1, "batch_size_per_gpu = 1: train.distill_opt.contrastive needs 2 images"),
     ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
     ("datasets/train/dataroot_gt", "no/where", "datasets.train.dataroot_gt = 'no/where': there is no such folder"),
-    ("datasets/val/dataroot_lq", __file__, "there is no such folder. Relative paths start at the working directory"),
+    ("datasets/val/dataroot_lq", __file__, "it is a file, not a folder. Relative paths start at the working directory"),
     ("scale", 3, "network_g = 'EDSR': its output for an input of (2, 3, 5, 5) is (2, 3, 10, 10), where scale asks"),
 ]
 

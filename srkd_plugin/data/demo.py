@@ -16,7 +16,7 @@ from srkd_plugin.data.images import crop_to_multiple, encode_png
 from srkd_plugin.data.lmdb_store import LmdbWriter
 from srkd_plugin.data.matlab_resize import downscale
 from srkd_plugin.data.sub_images import starts
-from srkd_plugin.utils.files import write_atomically
+from srkd_plugin.utils.files import UNFINISHED, write_atomically
 
 TRAIN_PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png"),
@@ -59,7 +59,9 @@ def make_demo_data(out: Path) -> list[Path]:
     made = [out / "train_HR_sub.lmdb", out / "train_LR_x2_sub.lmdb", out / "test/HR", out / "test/LR_bicubic/X2"]
     if all(path.exists() for path in made):
         return made
-    work = out / "unfinished"  # moved into place when complete, so that an interrupted run leaves nothing half-made
+    work = (
+        out / f".demo{UNFINISHED}"
+    )  # moved into place when complete, so that an interrupted run leaves nothing half-made
     shutil.rmtree(work, ignore_errors=True)
     with LmdbWriter(work / made[0].name) as hr_lmdb, LmdbWriter(work / made[1].name) as lr_lmdb:
         for name, photo in tqdm(TRAIN_PHOTOS.items(), desc="training photographs"):

@@ -14,7 +14,8 @@ from srkd_plugin._autoload import import_basicsr
 import_basicsr()
 
 from basicsr.metrics import calculate_psnr  # noqa: E402
-from basicsr.utils.matlab_functions import imresize  # noqa: E402
+
+from srkd_plugin.data.matlab_resize import upscale  # noqa: E402
 
 BICUBIC = "bicubic"
 
@@ -65,7 +66,7 @@ def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale
         raise FileNotFoundError(f"there are no .png images in {hr_folder}")
     lq = {file.stem: _read(lq_folder / file.name) for file in files}
     hr = {file.stem: _mod_crop(_read(file), lq[file.stem], scale) for file in files}
-    images = {BICUBIC: {name: _bicubic(lq[name], scale) for name in hr}}
+    images = {BICUBIC: {name: upscale(lq[name], scale) for name in hr}}
     for system, folder in systems.items():
         images[system] = {name: _read(_find(folder, name)) for name in hr}
     psnr = {
@@ -110,10 +111,6 @@ def _hardest_crop(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, 
     rows, columns = (range(0, max(length - side, 0) + 1, side // 2) for length in hr.shape[:2])
     corners = [(y, x) for y in rows for x in columns]
     return max(corners, key=lambda corner: error[corner[0] : corner[0] + side, corner[1] : corner[1] + side].sum())
-
-
-def _bicubic(lq: np.ndarray, scale: int) -> np.ndarray:
-    return np.clip(np.round(imresize(lq.astype(np.float32), scale)), 0, 255).astype(np.uint8)
 
 
 def _mod_crop(hr: np.ndarray, lq: np.ndarray, scale: int) -> np.ndarray:

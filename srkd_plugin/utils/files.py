@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from srkd_plugin.errors import OptionsError
 
@@ -26,26 +27,37 @@ class InputError(OptionsError):
         return type(self), (self.key, self.value, self.problem, self.remedy)
 
 
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes its name when the block ends, flushed to the disk; or leaves no trace on an error.
+
+    Raises:
+        OSError: It cannot be written; an earlier file of that name is untouched.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile; parent folders are made.
 
     Raises:
         InputError: It cannot be written, e.g. because the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
+        with open_atomically(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
     except OSError as error:
-        raise InputError(
-            "output", str(path), f"it cannot be written ({error.strerror})", "Free or allow it."
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        problem = f"it cannot be written ({error.strerror})"
+        raise InputError("output", str(path), problem, "Free or allow it.") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -56,7 +56,7 @@ def test_what_is_there_is_kept(made):
     before = {path: path.stat().st_mtime_ns for path in paths}
     assert demo.make_demo_data(out) == paths
     assert {path: path.stat().st_mtime_ns for path in paths} == before
-    assert not (out / "unfinished").exists()
+    assert {path.name for path in out.iterdir()} == {"train_HR_sub.lmdb", "train_LR_x2_sub.lmdb", "test"}
 
 
 def test_a_missing_package_is_named():

@@ -75,6 +75,6 @@ def test_the_command(data, results, tmp_path):
     assert (tmp_path / "c.png").stat().st_size > 1000
     shutil.rmtree(results["off"])
     failed = tiny.run(*shared, "--system", f"off={results['off']}", cwd=tmp_path)
-    assert failed.returncode == 1
-    assert "compare_results: " in failed.stdout.splitlines()[-1]
+    assert failed.returncode == 2
+    assert failed.stdout.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in failed.stdout
