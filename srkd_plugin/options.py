@@ -99,6 +99,10 @@ class TermSection(BaseModel):
     stop: Optional[int] = Field(default=None, ge=1)
     """Last iteration in which it counts; none: to the end."""
 
+    def is_active(self, iteration: int) -> bool:
+        """Whether the term counts in an iteration (the first is 1)."""
+        return self.start <= iteration and (self.stop is None or iteration <= self.stop)
+
     def loss_options(self) -> dict[str, Any]:
         """What :func:`basicsr.losses.build_loss` takes."""
         return {"type": self.type, **(self.model_extra or {})}

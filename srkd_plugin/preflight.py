@@ -41,6 +41,7 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         OptionsError: The first thing that is wrong.
     """
     distillation = options.read(opt)
+    _positive_int(opt, "scale")
     for key in ("network_g", "network_t"):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
@@ -49,6 +50,8 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         _check_type(registry.DATASET_REGISTRY, f"datasets.{phase}", section)
         _check_folders(f"datasets.{phase}", section)
     _check_batch(opt, distillation)
+    _check_every_iteration_has_a_loss(opt, distillation)
+    _check_taps_and_gpus(opt, distillation)
     check_precision(distillation.teacher, _device(opt))
     _check_networks(opt, distillation)
     return distillation
@@ -91,7 +94,7 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
 def _check_folders(key: str, section: Mapping[str, Any]) -> None:
     for name in ("dataroot_gt", "dataroot_lq"):
         folder = section.get(name)
-        if folder is not None:
+        if isinstance(folder, str):
             require_folder(f"{key}.{name}", Path(folder))
 
 
@@ -106,11 +109,18 @@ def _device(opt: Mapping[str, Any]) -> torch.device:
     return torch.device("cuda")
 
 
+def _positive_int(section: Mapping[str, Any], name: str, where: str = "") -> int:
+    value = section.get(name, MISSING)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise OptionsError(where + name, value, "an integer of at least 1 is expected", "Correct the value.")
+    return value
+
+
 def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
     train_set = opt["datasets"].get("train")
     if not isinstance(train_set, Mapping):
         raise OptionsError("datasets.train", MISSING, "training needs it", "Add the training set.")
-    images = train_set.get("batch_size_per_gpu", 0)
+    images = _positive_int(train_set, "batch_size_per_gpu", "datasets.train.")
     for name, term in distillation.terms.items():
         least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
         if images < least:
@@ -122,6 +132,29 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
             )
 
 
+def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    train, terms = opt["train"], distillation.terms.values()
+    if train.get("pixel_opt") or train.get("perceptual_opt"):
+        return
+    last = int(train["total_iter"])
+    for iteration in (1, *(term.stop + 1 for term in terms if term.stop is not None)):  # where a gap would begin
+        if iteration <= last and not any(term.is_active(iteration) for term in terms):
+            problem = f"no loss counts in iteration {iteration}"
+            raise OptionsError(
+                "train.distill_opt", train["distill_opt"], problem, "Mend start and stop, or add pixel_opt."
+            )
+
+
+def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    """DataParallel runs copies of the student in threads; their feature maps would overwrite each other."""
+    with_taps = any(term.taps for term in distillation.terms.values())
+    if with_taps and not opt["dist"] and opt["num_gpu"] > 1:
+        problem = "terms with taps need one process a GPU"
+        raise OptionsError(
+            "num_gpu", opt["num_gpu"], problem, "Start with torchrun and --launcher pytorch, or write 1."
+        )
+
+
 def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
     """Build everything, and run one small batch through it; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]), _root_logger_untouched(), warnings.catch_warnings():
@@ -129,7 +162,7 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
         teacher = build_teacher(distillation, torch.device("cpu"))
         student = build_network(dict(opt["network_g"]))
         distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
-        trained_at = opt["datasets"]["train"]["gt_size"] // opt["scale"]
+        trained_at = _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.") // opt["scale"]
         try:
             _run_small_batch(opt, distiller, student, min(trained_at, PROBE_SIZE))
         except OptionsError:

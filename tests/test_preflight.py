@@ -96,6 +96,10 @@ BAD = [
     ("train/pixel_opt/type", "L1Los", "train.pixel_opt.type = 'L1Los': nothing is registered"),
     ("train/pixel_opt/weight", 1.0, "train.pixel_opt.weight = 1.0: unknown key"),
     ("datasets/train/batch_size_per_gpu", 1, "batch_size_per_gpu = 1: train.distill_opt.contrastive needs 2 images"),
+    ("datasets/train/batch_size_per_gpu", "16", "batch_size_per_gpu = '16': an integer of at least 1 is expected"),
+    ("datasets/train/gt_size", DELETE, "datasets.train.gt_size is missing: an integer of at least 1 is expected"),
+    ("scale", DELETE, "scale is missing: an integer of at least 1 is expected"),
+    ("datasets/train", DELETE, "datasets.train is missing: training needs it"),
     ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
     ("datasets/train/dataroot_gt", "no/where", "datasets.train.dataroot_gt = 'no/where': there is no such folder"),
     ("datasets/val/dataroot_lq", __file__, "it is a file, not a folder. Relative paths start at the working directory"),
@@ -124,6 +128,25 @@ def test_teacher_of_another_scale(good, tmp_path):
     opt = changed(changed(good, "network_t", four), "path/pretrain_network_t", str(tmp_path / "x4.pth"))
     with pytest.raises(OptionsError, match=r"network_t = 'EDSR': its output .* is \(2, 3, 32, 32\), where scale asks"):
         preflight.check(opt)
+
+
+@pytest.mark.parametrize(("start", "stop", "gap"), [(2, None, 1), (1, 3, 4)])
+def test_an_iteration_without_a_loss(good, start, stop, gap):
+    opt = changed(changed(good, f"{TERM}/start", start), f"{TERM}/stop", stop)
+    preflight.check(opt)
+    with pytest.raises(OptionsError, match=f"no loss counts in iteration {gap}"):
+        preflight.check(changed(opt, "train/pixel_opt", None))
+    other = {"type": "L1Loss", "start": 1 if gap == 1 else 3, "stop": 2 if gap == 1 else 4}
+    preflight.check(changed(changed(opt, "train/pixel_opt", None), "train/distill_opt/output", other))
+
+
+def test_taps_need_one_process_a_gpu(good, monkeypatch):
+    term = {"type": "SpatialAffinityLoss", "taps": {"student": ["body.0"], "teacher": ["body.1"]}}
+    opt = changed(changed(good, "train/distill_opt/fakd", term), "num_gpu", 2)
+    monkeypatch.setattr(preflight, "has_cuda", lambda: True)
+    with pytest.raises(OptionsError, match="num_gpu = 2: terms with taps need one process a GPU"):
+        preflight.check(opt)
+    preflight.check(changed(opt, "dist", True))
 
 
 def test_a_gpu_that_is_not_there(good, monkeypatch):

@@ -76,7 +76,7 @@ class Distiller:
             gt: ``(N, C, H, W)``, or None where the run has none.
             iteration: The first is 1.
         """
-        active = [term for term in self.terms if term.is_active(iteration)]
+        active = [term for term in self.terms if term.section.is_active(iteration)]
         if not active:
             return {}
         with self._teacher_taps.recording() as teacher_maps:

@@ -42,10 +42,6 @@ class DistillTerm:
         """The name under which BasicSR's loggers show the term."""
         return f"l_{self.name}"
 
-    def is_active(self, iteration: int) -> bool:
-        """Whether the term counts in an iteration (the first is 1)."""
-        return self.section.start <= iteration and (self.section.stop is None or iteration <= self.section.stop)
-
     def __call__(self, step: Mapping[str, Any]) -> Tensor:
         """The weighted loss of a step, a 0-dim tensor.
 
