@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 AHEAD = 4
 """Results that may wait per worker: they hold whole images, so memory is bounded by this."""
 
+ITEMS_A_WORKER = 16
+"""A worker takes seconds to start, for its imports; it is not started for fewer items than this."""
+
 
 class WorkerKilled(InputError):
     """A worker process ended without a word: killed by the system, or crashed in native code."""
@@ -49,7 +52,7 @@ def map_images(
     Args:
         function: Of a module's top level, as it is sent to other processes.
         items: What it is applied to.
-        workers: Processes; 0 or 1: this one.
+        workers: Processes, at most; with one, or for few items, the work is done in this one.
         title: Of the progress bar.
         total: Length of the bar, if more than the items (of work done earlier).
         isolated: Use another process even for one worker, so that a crash of native code does not end this one.
@@ -63,7 +66,8 @@ def map_images(
     """
     total = len(items) if total is None else total
     with tqdm(total=total, initial=total - len(items), desc=title, disable=total < 2) as bar:
-        here = min(workers, len(items)) < 2 and not isolated
+        workers = min(workers, len(items) // ITEMS_A_WORKER)
+        here = workers < 2 and not isolated
         results = map(function, items) if here else _in_processes(function, items, max(workers, 1))
         for result in results:
             bar.update()
@@ -75,7 +79,7 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], wor
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([__name__, function.__module__])  # imported once, not by each worker
-    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     waiting: deque[Future[Result]] = deque()
     todo = iter(items)
     try:

@@ -228,7 +228,8 @@ def test_a_broken_photograph_keeps_the_others(wanted, monkeypatch):
     assert len(content(wanted)["HR"]) == 45
 
 
-def test_many_workers_give_the_same(wanted):
+def test_many_workers_give_the_same(wanted, monkeypatch):
+    monkeypatch.setattr("srkd_plugin.data.workers.ITEMS_A_WORKER", 1)
     alone = TrainSet(wanted.hr, wanted.out.parent / "alone", "train", wanted.scales, size=24, step=12)
     make_train_set(alone, workers=1)
     make_train_set(wanted, workers=3)

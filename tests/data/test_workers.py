@@ -14,7 +14,7 @@ from srkd_plugin.utils.files import InputError
 
 
 def square(number):
-    time.sleep(0.02 * (number % 3))
+    time.sleep(0.004 * (number % 3))
     return number**2, os.getpid()
 
 
@@ -30,8 +30,8 @@ def die(number):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_order(workers):
-    results = list(map_images(square, range(20), workers, "squares"))
-    assert [value for value, _ in results] == [number**2 for number in range(20)]
+    results = list(map_images(square, range(64), workers, "squares"))
+    assert [value for value, _ in results] == [number**2 for number in range(64)]
     assert (os.getpid() in {pid for _, pid in results}) == (workers == 1)
 
 
@@ -43,7 +43,7 @@ def test_isolated_work_is_done_elsewhere():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_arrive_whole(workers):
-    results = map_images(fail_at_three, range(9), workers, "numbers")
+    results = map_images(fail_at_three, range(40), workers, "numbers")
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(InputError, match=r"^image = 'three\.png': it is cut off\. Download it again\.$"):
         next(results)
@@ -51,7 +51,7 @@ def test_errors_arrive_whole(workers):
 
 def test_a_killed_worker_is_an_error_and_no_hang():
     with pytest.raises(WorkerKilled, match="--workers = 2: a worker was killed"):
-        list(map_images(die, range(4), 2, "numbers"))
+        list(map_images(die, range(40), 2, "numbers"))
 
 
 def say_pid_and_wait(folder):
@@ -70,7 +70,7 @@ def wait_until(condition):
 def test_workers_end_with_a_killed_parent(tmp_path):
     code = (
         "import pathlib, test_workers as t;"
-        f"list(t.map_images(t.say_pid_and_wait, [pathlib.Path({str(tmp_path)!r})] * 2, 2, 'waiting'))"
+        f"list(t.map_images(t.say_pid_and_wait, [pathlib.Path({str(tmp_path)!r})] * 40, 2, 'waiting'))"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
@@ -88,6 +88,10 @@ def is_running(pid):
         return False
     status = Path(f"/proc/{pid}/stat")  # where nobody collects orphans, they stay as zombies
     return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def test_no_worker_is_started_for_a_few_items():
+    assert {pid for _, pid in map_images(square, range(20), 8, "squares")} == {os.getpid()}
 
 
 def test_no_work():
