@@ -2,9 +2,9 @@
 
 Sources:
 
-- Bicubic (Y channel, ``scale`` border pixels cropped; MATLAB): the bicubic rows of Zhang et al., "Image Super-Resolution
-  Using Very Deep Residual Channel Attention Networks", ECCV 2018. The half-size Urban100: the figure published with the copy
-  at https://huggingface.co/datasets/eugenesiow/Urban100.
+- Bicubic (Y channel, ``scale`` border pixels cropped; MATLAB): the bicubic rows of Zhang et al., "Image
+  Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018. The half-size Urban100: the figure
+  published with the copy at https://huggingface.co/datasets/eugenesiow/Urban100.
 - RGB PSNR (``scale`` border pixels cropped): BasicSR's docs/ModelZoo.md; its options validate on ``GTmod12``, HR
   cropped to multiples of 12.
 - Y PSNR of EDSR: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017, Table 3
