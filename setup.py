@@ -14,7 +14,7 @@ EXTRAS = {
     # photographs (scikit-learn, matplotlib; scikit-image comes with BasicSR) and the picture of the quickstart
     "demo": ["scikit-learn>=1.0", "matplotlib>=3.5"],
     "test": ["pytest>=7.0", "pytest-timeout>=2.1", "pytest-xdist>=3.0", "hypothesis>=6.0", "ruff>=0.6"],
-    # the documentation is plain Markdown; this checks its links and examples
+    # the documentation is plain Markdown; tests/test_docs.py checks its links and examples
     "docs": ["pytest>=7.0"],
 }
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared/data"
-
 
 def real_data(name: str) -> Path:
     """The folder of a real data set, e.g. ``Set5``; the test is skipped where it is not there.
 
-    Looked for below ``$SRKD_DATA``, by default in ``shared/data`` beside the checkout.
+    Looked for below ``$SRKD_DATA``, and without that in any ``data`` of a folder beside the checkout.
     """
-    root = Path(os.environ.get("SRKD_DATA", BESIDE_THE_CHECKOUT))
-    if not (root / name).is_dir():
-        pytest.skip(f"no {name} in {root}; SRKD_DATA names the folder with the real data sets")
-    return root / name
+    beside = Path(__file__).parents[2].glob("*/data")
+    roots = [Path(os.environ["SRKD_DATA"])] if "SRKD_DATA" in os.environ else sorted(beside)
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    pytest.skip(f"no {name}; SRKD_DATA names the folder with the real data sets")
