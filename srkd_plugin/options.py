@@ -17,15 +17,14 @@ Sections that BasicSR owns are left to BasicSR.
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.option_checks import check_section
 
 MODEL_TYPES = ("DistillModel",)
 TOP_KEYS = ("network_t", "teacher")
@@ -153,39 +152,11 @@ def read(opt: Mapping[str, Any]) -> Distillation:
     train, path = opt["train"], opt["path"]
     return Distillation(
         network_t=_network("network_t", opt["network_t"]),
-        teacher=_section(TeacherSection, "teacher", opt.get("teacher") or {}),
-        path=_section(PathSection, "path", _own_path_keys(path)),
+        teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
+        path=check_section(PathSection, "path", _own_path_keys(path)),
         terms=_terms(train["distill_opt"]),
-        grad_norm_log=_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+        grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
     )
-
-
-def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> None:
-    """Check keyword arguments from an options file against a signature, and for ours against its type hints too.
-
-    Hints of others are not used: they may say ``tuple`` where a YAML list does well.
-
-    Args:
-        function: A class or function of BasicSR's registries.
-        arguments: What the options file gives it.
-        key: Where it does so, for the error.
-
-    Raises:
-        OptionsError: An argument is unknown, missing or of the wrong type.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
-    for name, value in arguments.items():
-        if name not in named and not takes_any:
-            raise OptionsError(f"{key}.{name}", value, "unknown key", nearest(name, named))
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in arguments:
-            raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
-    if function.__module__.startswith("srkd_plugin."):
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-        given = {name: (hints.get(name, Any), ...) for name in arguments}
-        _section(create_model(function.__name__, __config__=ConfigDict(strict=True), **given), key, arguments)
 
 
 def _check_top_level(opt: Mapping[str, Any]) -> None:
@@ -256,47 +227,9 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
                 "Write e.g. contrastive: {type: ContrastiveLoss, loss_weight: 10.0} under train.distill_opt.",
             )
         nested = {
-            part: _section(model, f"{key}.{part}", term[part])
+            part: check_section(model, f"{key}.{part}", term[part])
             for part, model in (("taps", TapsSection), ("connector", ConnectorSection))
             if part in term
         }
-        terms[str(name)] = _section(TermSection, key, {**term, **nested})
+        terms[str(name)] = check_section(TermSection, key, {**term, **nested})
     return terms
-
-
-SectionT = typing.TypeVar("SectionT", bound=BaseModel)
-
-
-def _section(model: type[SectionT], key: str, values: Any) -> SectionT:
-    """Validate a section; pydantic's first error becomes one line of ours."""
-    if not isinstance(values, Mapping):
-        raise OptionsError(key, values, "a section of keys is expected", f"Known: {', '.join(model.model_fields)}.")
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-    name = str(first["loc"][0])
-    where = f"{key}.{name}"
-    if first["type"] == "extra_forbidden":
-        raise OptionsError(where, values[name], "unknown key", nearest(name, model.model_fields))
-    if first["type"] == "missing":
-        raise OptionsError(where, MISSING, "it is required", f"Add {name} to {key}.")
-    raise OptionsError(where, values.get(name), first["msg"], _remedy(first, values.get(name)))
-
-
-def _remedy(error: Mapping[str, Any], value: Any) -> str:
-    if error["type"] == "literal_error":
-        choices = [choice.strip().strip("'") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
-        near = nearest(value, choices)
-        return f"Write one of: {', '.join(choices)}." if near.startswith("Known") else near
-    if isinstance(value, str) and _is_number(value):
-        return "YAML reads this as text: write the number without quotes, and 1.0e-4 or !!float 1e-4 instead of 1e-4."
-    return "Correct the value."
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

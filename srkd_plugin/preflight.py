@@ -22,6 +22,7 @@ from srkd_plugin.host import has_cuda
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.option_checks import check_arguments
 from srkd_plugin.utils.files import require_folder
 
 PROBE_SIZE = 16
@@ -81,7 +82,7 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
     arguments = {k: v for k, v in section.items() if k != "type"}
     if "distill_opt" in key:
         arguments = {k: v for k, v in arguments.items() if k not in options.TermSection.model_fields}
-    options.check_arguments(cls, arguments, key)
+    check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
             with warnings.catch_warnings():

@@ -78,7 +78,8 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], wor
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__name__, function.__module__])  # imported once, not by each worker
+        home = getattr(function, "func", function).__module__  # a functools.partial has none before Python 3.10
+        context.set_forkserver_preload([__name__, home])  # imported once, not by each worker
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     waiting: deque[Future[Result]] = deque()
     todo = iter(items)

@@ -9,7 +9,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from srkd_plugin.losses.feature_maps import check_pairs
+from srkd_plugin.losses.feature_maps import at_least_float32, check_pairs
 
 
 def spatial_affinity_loss(
@@ -75,8 +75,7 @@ class SpatialAffinityLoss(nn.Module):
 
 
 def _unit_columns(features: Tensor, eps: float) -> Tensor:
-    columns = features.flatten(2)
-    columns = columns if columns.dtype == torch.float64 else columns.float()
+    columns = at_least_float32(features.flatten(2))
     return columns / (torch.linalg.vector_norm(columns, dim=1, keepdim=True) + eps)
 
 

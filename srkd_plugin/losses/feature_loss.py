@@ -10,7 +10,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd_plugin.losses.feature_maps import check_pairs
+from srkd_plugin.losses.feature_maps import at_least_float32, check_pairs
 
 Criterion = Literal["l1", "l2"]
 
@@ -33,7 +33,7 @@ def feature_loss(
         criterion: ``l1`` or ``l2`` (the square, without FitNet's factor 1/2).
 
     Returns:
-        0-dim tensor.
+        0-dim tensor, float32 (float64 for float64 inputs).
 
     Raises:
         ValueError: The taps differ in number or shape.
@@ -44,7 +44,8 @@ def feature_loss(
     """
     check_pairs(student_taps, teacher_taps, same_channels=True)
     distance = F.l1_loss if criterion == "l1" else F.mse_loss
-    return torch.stack([distance(s, t.detach()) for s, t in zip(student_taps, teacher_taps)]).sum()
+    losses = [distance(at_least_float32(s), at_least_float32(t.detach())) for s, t in zip(student_taps, teacher_taps)]
+    return torch.stack(losses).sum()
 
 
 def local_selective_feature_loss(
@@ -77,18 +78,19 @@ def local_selective_feature_loss(
         eps: In units of the images.
 
     Returns:
-        0-dim tensor.
+        0-dim tensor, float32 (float64 for float64 inputs).
 
     Raises:
         ValueError: The taps differ in number or shape.
     """
     check_pairs(student_taps, teacher_taps, same_channels=True)
-    error = (student.detach() - teacher.detach()).abs().mean(dim=1, keepdim=True)
+    error = at_least_float32(student.detach() - teacher.detach()).abs().mean(dim=1, keepdim=True)
     losses = []
     for s, t in zip(student_taps, teacher_taps):
         pooled = F.adaptive_avg_pool2d(error, s.shape[-2:])
         attention = pooled / (pooled.mean(dim=(2, 3), keepdim=True) + eps)
-        losses.append((attention * (s - t.detach()).abs()).mean())
+        difference = at_least_float32(s) - at_least_float32(t.detach())
+        losses.append((attention * difference.abs()).mean())
     return torch.stack(losses).sum()
 
 

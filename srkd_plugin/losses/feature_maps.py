@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32: sums over feature maps overflow it, and CPU kernels of older torch lack it."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def check_pairs(student_taps: Sequence[Tensor], teacher_taps: Sequence[Tensor], *, same_channels: bool) -> None:
