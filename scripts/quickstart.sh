@@ -24,7 +24,7 @@ cp -r "$root/options" options
 
 step() { printf '\n== %s\n' "$*"; }
 run() {
-  printf '$ python %s\n' "$*"
+  printf '$ python %s\n' "$*" >&2
   "$bin/python" "$@"
 }
 # quietly LOG PATTERN COMMAND...: show the lines that matter, keep all of them in logs/LOG.txt
