@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
@@ -90,7 +90,7 @@ class TermSection(BaseModel):
     """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    type: StrictStr
+    type: str
     taps: Optional[TapsSection] = None
     connector: Optional[ConnectorSection] = None
     start: int = Field(default=1, ge=1)
@@ -140,6 +140,12 @@ def teacher_paths_kept(opt: dict[str, Any]) -> Iterator[None]:
     for key in PathSection.model_fields:
         path.pop(key, None)
     path.update(before)
+
+
+def lq_shape(opt: Mapping[str, Any]) -> tuple[int, int]:
+    """Channels and side of the LQ crops that a run trains on."""
+    train_set = opt["datasets"]["train"]
+    return (1 if train_set.get("color") == "y" else 3), train_set["gt_size"] // opt["scale"]
 
 
 def read(opt: Mapping[str, Any]) -> Distillation:

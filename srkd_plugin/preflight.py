@@ -163,7 +163,8 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
         teacher = build_teacher(distillation, torch.device("cpu"))
         student = build_network(dict(opt["network_g"]))
         distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
-        trained_at = _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.") // opt["scale"]
+        _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.")
+        _, trained_at = options.lq_shape(opt)
         try:
             _run_small_batch(opt, distiller, student, min(trained_at, PROBE_SIZE))
         except OptionsError:
@@ -173,7 +174,7 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
 
 
 def _run_small_batch(opt: Mapping[str, Any], distiller: Distiller, student: nn.Module, side: int) -> None:
-    scale, channels = opt["scale"], 1 if opt["datasets"]["train"].get("color") == "y" else 3
+    scale, (channels, _) = opt["scale"], options.lq_shape(opt)
     lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
     check_outputs({"network_g": student, "network_t": distiller.teacher.net}, lq, gt.shape)
     distiller.dry_run(student, lq, gt)

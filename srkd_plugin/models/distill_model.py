@@ -52,9 +52,7 @@ class DistillModel(SRModel):
         student = self.get_bare_model(self.net_g)
         teacher = build_teacher(distillation, self.device)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
-        train_set = self.opt["datasets"]["train"]
-        side = train_set["gt_size"] // self.opt["scale"]
-        channels = 1 if train_set.get("color") == "y" else 3
+        channels, side = options.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
             distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
         if any(True for _ in distiller.connectors.parameters()):

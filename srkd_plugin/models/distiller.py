@@ -9,7 +9,6 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.features import Connectors, Taps
 from srkd_plugin.models.teacher import Teacher
 from srkd_plugin.models.terms import DistillTerm
@@ -102,17 +101,12 @@ class Distiller:
         return self.connectors(maps) if maps else {}
 
     def dry_run(self, student: nn.Module, lq: Tensor, gt: Tensor) -> None:
-        """Run every term once.
+        """Run every term, each in the iteration in which it starts.
 
         Raises:
             OptionsError: A term cannot use what it is given.
         """
         self.build_connectors(student, lq)
-        for term in self.terms:
-            try:
-                with self.recording():
-                    self.losses(student(lq), lq, gt, iteration=term.section.start)
-            except ValueError as error:
-                if isinstance(error, OptionsError):
-                    raise
-                raise OptionsError(term.key, term.section.type, str(error), "Correct the term.") from error
+        for iteration in sorted({term.section.start for term in self.terms}):
+            with self.recording():
+                self.losses(student(lq), lq, gt, iteration)

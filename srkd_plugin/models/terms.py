@@ -52,7 +52,10 @@ class DistillTerm:
         if missing:
             problem = f"it reads {missing[0]}, and a step of this run has {', '.join(step)}"
             raise OptionsError(self.key, type(self.loss).__name__, problem, "Use a data set that gives it.")
-        return self.loss(*(step[name] for name in self.reads))
+        try:
+            return self.loss(*(step[name] for name in self.reads))
+        except ValueError as error:
+            raise OptionsError(self.key, type(self.loss).__name__, str(error), "Correct the term.") from error
 
     def _check_taps(self) -> None:
         reads_taps = "student_taps" in self.reads

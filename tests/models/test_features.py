@@ -251,6 +251,16 @@ def test_bad_feature_terms_are_one_line(opt, tmp_path, change, says):
     assert says in str(caught.value)
 
 
+def test_the_error_names_the_term_that_is_wrong_and_not_the_first(opt, tmp_path):
+    bad = {k: v for k, v in FEATURE_TERM.items() if k != "connector"}
+    opt["train"]["distill_opt"] = {"fakd": FAKD_TERM, "later": {**bad, "start": 3}, "output": {"type": "L1Loss"}}
+    with pytest.raises(OptionsError, match=r"train\.distill_opt\.later = 'FeatureLoss': tap 0"):
+        preflight.check(tiny.parsed(opt, tmp_path))
+    opt["train"]["distill_opt"]["later"] = bad
+    with pytest.raises(OptionsError, match=r"train\.distill_opt\.later = 'FeatureLoss': tap 0"):
+        preflight.check(tiny.parsed(opt, tmp_path))
+
+
 def test_good_feature_terms_pass_the_check(opt, tmp_path):
     opt["train"]["distill_opt"] = {"fitnet": FEATURE_TERM, "fakd": FAKD_TERM}
     assert set(preflight.check(tiny.parsed(opt, tmp_path)).terms) == {"fitnet", "fakd"}
