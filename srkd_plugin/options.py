@@ -17,11 +17,12 @@ Sections that BasicSR owns are left to BasicSR.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
@@ -86,6 +87,17 @@ class ConnectorSection(_Section):
     kernel_size: Literal[1, 3, 5, 7] = 1
 
 
+class BalanceSection(_Section):
+    """``balance`` of a term: its weight is set by its gradient, and not by hand (``models/term_weights.py``)."""
+
+    target: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """What the norm of the term's gradient is to be, as a multiple of L_rec's."""
+    every: int = Field(default=20, ge=1)
+    """The norms are measured every so many iterations; each time costs two backward passes."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """How much of the running ratio a measurement leaves as it was."""
+
+
 class TermSection(BaseModel):
     """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
 
@@ -97,6 +109,23 @@ class TermSection(BaseModel):
     """First iteration in which the term counts."""
     stop: Optional[int] = Field(default=None, ge=1)
     """Last iteration in which it counts; none: to the end."""
+    schedule: Optional[list[list[float]]] = None
+    """``[[iteration, factor], ...]``: what the weight is multiplied with; linear between points, constant outside."""
+    balance: Optional[BalanceSection] = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_a_function(cls, points: Optional[list[list[float]]]) -> Optional[list[list[float]]]:
+        if points is None:
+            return None
+        if not points or any(len(point) != 2 for point in points):
+            raise ValueError("a list of [iteration, factor] pairs is expected, e.g. [[1, 0.0], [1000, 1.0]]")
+        iterations = [point[0] for point in points]
+        if any(b <= a for a, b in zip([0, *iterations], iterations)) or any(i != int(i) for i in iterations):
+            raise ValueError("its iterations must be whole numbers from 1 that rise")
+        if any(not 0 <= factor < math.inf for _, factor in points):
+            raise ValueError("its factors must be numbers from 0")
+        return points
 
     def is_active(self, iteration: int) -> bool:
         """Whether the term counts in an iteration (the first is 1)."""
@@ -105,6 +134,10 @@ class TermSection(BaseModel):
     def loss_options(self) -> dict[str, Any]:
         """What :func:`basicsr.losses.build_loss` takes."""
         return {"type": self.type, **(self.model_extra or {})}
+
+
+TERM_PARTS = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
+"""Sections within a term."""
 
 
 class Distillation(BaseModel):
@@ -234,8 +267,11 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
             )
         nested = {
             part: check_section(model, f"{key}.{part}", term[part])
-            for part, model in (("taps", TapsSection), ("connector", ConnectorSection))
+            for part, model in TERM_PARTS.items()
             if part in term
         }
+        if "balance" in nested and "loss_weight" in term:
+            problem = "balance sets the weight"
+            raise OptionsError(f"{key}.loss_weight", term["loss_weight"], problem, "Remove loss_weight, or balance.")
         terms[str(name)] = check_section(TermSection, key, {**term, **nested})
     return terms

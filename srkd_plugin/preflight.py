@@ -52,6 +52,7 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         _check_folders(f"datasets.{phase}", section)
     _check_batch(opt, distillation)
     _check_every_iteration_has_a_loss(opt, distillation)
+    _check_balances(opt, distillation)
     _check_taps_and_gpus(opt, distillation)
     check_precision(distillation.teacher, _device(opt))
     _check_networks(opt, distillation)
@@ -144,6 +145,14 @@ def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: opti
             raise OptionsError(
                 "train.distill_opt", train["distill_opt"], problem, "Mend start and stop, or add pixel_opt."
             )
+
+
+def _check_balances(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    for name, term in distillation.terms.items():
+        if term.balance is not None and not opt["train"].get("pixel_opt"):
+            problem = "it is measured against pixel_opt's gradient, and there is no train.pixel_opt"
+            remedy = "Add pixel_opt, or give the term a loss_weight instead."
+            raise OptionsError(f"train.distill_opt.{name}.balance", term.balance.model_dump(), problem, remedy)
 
 
 def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillation) -> None:

@@ -10,13 +10,14 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from srkd_plugin import options
 from srkd_plugin.models.checkpoint import save_atomically
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
 from srkd_plugin.models.teacher import build_teacher
+from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
 
 
@@ -37,6 +38,7 @@ class DistillModel(SRModel):
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
         self.distiller = self._build_distiller(distillation)
+        self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log
         self._grad_norms_logged = 0
 
@@ -79,7 +81,8 @@ class DistillModel(SRModel):
             to_teacher = self.distiller.losses(self.output, self.lq, getattr(self, "gt", None), current_iter)
         losses = OrderedDict(**self._losses_to_gt(), **to_teacher)
         self._refuse_nonfinite(losses, current_iter)
-        log = OrderedDict(losses)
+        losses, factors = self.term_weights.apply(losses, current_iter, self._student_parameters())
+        log = OrderedDict(**losses, **factors)
         if self._grad_norms_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
@@ -92,7 +95,7 @@ class DistillModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """SRModel's training state, and the connectors' weights; rank 0 only."""
+        """SRModel's training state, and that of the connectors and the terms' balances; rank 0 only."""
         if current_iter == -1 or self.opt["rank"] != 0:
             return
         state = {
@@ -101,6 +104,7 @@ class DistillModel(SRModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "connectors": self.get_bare_model(self.distiller.connectors).state_dict(),
+            "term_weights": self.term_weights.state_dict(),
         }
         save_atomically(state, os.path.join(self.opt["path"]["training_states"], f"{current_iter}.state"))
 
@@ -108,6 +112,7 @@ class DistillModel(SRModel):
         """Go on from a training state."""
         super().resume_training(resume_state)
         self.get_bare_model(self.distiller.connectors).load_state_dict(resume_state["connectors"])
+        self.term_weights.load_state_dict(resume_state["term_weights"])
 
     def _losses_to_gt(self) -> dict[str, Tensor]:
         losses = {}
@@ -134,9 +139,11 @@ class DistillModel(SRModel):
             return True
         return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0
 
+    def _student_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]
+
     def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        parameters = [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]
-        norms = gradient_norms(losses, parameters)
+        norms = gradient_norms(losses, self._student_parameters())
         self._grad_norms_logged += 1
         return {f"grad_norm/{name}": norm for name, norm in norms.items()}
 
