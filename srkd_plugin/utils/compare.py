@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,19 @@ class Comparison:
             cells = [*(f"{values[name]:.3f}" for name in names), f"{mean:.3f}", f"{mean - base:+.3f}"]
             lines.append(f"| {system} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+    def only(self, names: Sequence[str]) -> Comparison:
+        """The same of some of the images."""
+        images = {system: {name: made[name] for name in names} for system, made in self.images.items()}
+        psnr = {system: {name: values[name] for name in names} for system, values in self.psnr.items()}
+        return Comparison({name: self.hr[name] for name in names}, images, psnr)
+
+    def joined(self, *others: Comparison) -> Comparison:
+        """This and comparisons of the same systems on other images, whose names must differ."""
+        all_of_them = (self, *others)
+        images = {system: {k: v for c in all_of_them for k, v in c.images[system].items()} for system in self.images}
+        psnr = {system: {k: v for c in all_of_them for k, v in c.psnr[system].items()} for system in self.psnr}
+        return Comparison({k: v for c in all_of_them for k, v in c.hr.items()}, images, psnr)
 
 
 def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale: int) -> Comparison:

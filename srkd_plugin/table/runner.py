@@ -1,0 +1,172 @@
+"""Carries out a table's runs: each an ordinary BasicSR command, resumed where it was interrupted, skipped where done."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import yaml
+
+from srkd_plugin.table.plan import TEACHER, Run
+from srkd_plugin.utils.files import InputError, read_json, write_atomically, write_json
+
+
+class RunFailed(RuntimeError):
+    """A training or a test ended with an error."""
+
+
+@dataclass
+class Runner:
+    """Runs BasicSR in a folder.
+
+    Args:
+        root: The working directory: a BasicSR checkout, or any folder, where BasicSR is used as installed.
+        folder: Where options, logs and records of the table go.
+        show: Called with every command before it starts.
+        gpus: GPUs to share out, one run each; none: every run sees what the environment shows.
+        jobs: Runs at a time.
+        processes: Processes a training; more than 1: through torchrun.
+    """
+
+    root: Path
+    folder: Path
+    show: Callable[[str], None] = print
+    gpus: Sequence[str] = ()
+    jobs: int = 1
+    processes: int = 1
+    _free: queue.Queue = field(default_factory=queue.Queue, init=False)
+    _children: list[subprocess.Popen] = field(default_factory=list, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def run_all(self, runs: Sequence[Run]) -> None:
+        """Carry out the runs, the teacher's before all others.
+
+        Raises:
+            InputError: A finished run was made with other options than the table has now; nothing has been started.
+            RunFailed: A run failed; those beside it have been ended, and can be resumed.
+        """
+        for run in runs:
+            self._refuse_changed(run)
+        for gpu in self.gpus or [""] * self.jobs:
+            self._free.put(gpu)
+        first = [run for run in runs if run.method == TEACHER]
+        for run in first:
+            self._carry_out(run)
+        with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
+            try:
+                for done in [pool.submit(self._carry_out, run) for run in runs if run not in first]:
+                    done.result()
+            except BaseException:
+                self._stopped = True
+                for child in self._children:
+                    child.terminate()
+                raise
+
+    def record_file(self, run: Run) -> Path:
+        """Where the record of a finished run is: what :func:`srkd_plugin.table.results.measure` found."""
+        return self.folder / "records" / f"{run.name}.json"
+
+    def log_file(self, run: Run, step: str) -> Path:
+        """What the ``train`` or the ``test`` command printed, every time that it was started."""
+        return self.folder / "logs" / f"{run.name}_{step}.txt"
+
+    def commands(self, run: Run) -> list[list[str]]:
+        """The training's and the test's command, relative to the root."""
+        train = self._script("train", self._options_file(run.name), "--auto_resume")
+        if self.processes > 1:
+            launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes}"]
+            train = [*launch, *train, "--launcher", "pytorch"]
+        test = self._script("test", self._options_file(run.test["name"]))
+        return [["python", *train], ["python", *test]] if run.train is not None else [["python", *test]]
+
+    def _script(self, name: str, options: Path, *flags: str) -> list[str]:
+        checkout = (self.root / "basicsr" / f"{name}.py").is_file()
+        script = [f"basicsr/{name}.py"] if checkout else ["-m", f"srkd_plugin.{name}"]
+        return [*script, "-opt", os.path.relpath(options, self.root), *flags]
+
+    def _options_file(self, name: str) -> Path:
+        return self.folder / "options" / f"{name}.yml"
+
+    def _fingerprint(self, run: Run) -> dict[str, Any]:
+        """What a finished run is only good for."""
+        return {"train": run.train, "test": run.test}
+
+    def _refuse_changed(self, run: Run) -> None:
+        file = self.record_file(run)
+        if not file.exists():
+            return
+        if read_json(file)["options"] != self._fingerprint(run):
+            problem = "it was made with other options than the table has now"
+            remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."
+            raise InputError("run", run.name, problem, remedy)
+
+    def _carry_out(self, run: Run) -> None:
+        from srkd_plugin.table.results import measure
+
+        if self.record_file(run).exists() or self._stopped:
+            return
+        gpu = self._free.get()
+        try:
+            logs = [self.log_file(run, step) for step in ("train", "test")]
+            logs[0].parent.mkdir(parents=True, exist_ok=True)
+            for options in (run.train, run.test):
+                if options is not None:
+                    text = yaml.safe_dump(options, sort_keys=False)
+                    write_atomically(self._options_file(options["name"]), text.encode())
+            *train, test = self.commands(run)
+            for command in train:
+                self._call(command, logs[0], gpu)
+            self._call(test, logs[1], gpu)
+            record = {"options": self._fingerprint(run), **measure(run, self.root, *logs)}
+            write_json(self.record_file(run), record)
+        finally:
+            self._free.put(gpu)
+
+    def _call(self, command: Sequence[str], log: Path, gpu: str) -> None:
+        if self._stopped:
+            raise RunFailed(f"{log.stem} was not started")
+        self.show(" ".join(["CUDA_VISIBLE_DEVICES=" + gpu, *command] if gpu else command))
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu} if gpu else dict(os.environ)
+        started = time.monotonic()
+        with open(log, "a", encoding="utf-8") as output:
+            child = subprocess.Popen(
+                [sys.executable, *command[1:]], cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            self._children.append(child)
+            code = child.wait()
+            self._children.remove(child)
+            output.write(f"# {' '.join(command)}: exit code {code} after {time.monotonic() - started:.1f} s\n")
+        if code != 0:
+            raise RunFailed(f"exit code {code} of: {' '.join(command)}\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 6) -> str:
+    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-lines - 1 : -1])
+
+
+def select(runs: Sequence[Run], methods: Optional[Sequence[str]], seeds: Optional[Sequence[int]]) -> list[Run]:
+    """The runs of some methods and seeds, with the teacher's.
+
+    Raises:
+        InputError: None of the runs is of such a method or seed.
+    """
+    for option, wanted, known in (
+        ("--methods", methods, {r.method for r in runs}),
+        ("--seeds", seeds, {r.seed for r in runs}),
+    ):
+        for one in wanted or []:
+            if one not in known:
+                raise InputError(option, one, "the table has none", f"It has: {', '.join(map(str, sorted(known)))}.")
+    return [
+        run
+        for run in runs
+        if run.method == TEACHER or ((not methods or run.method in methods) and (not seeds or run.seed in seeds))
+    ]
