@@ -5,10 +5,10 @@
     baseline: none                       # what the methods are compared with
     common: {...}                        # merged into every options file
     distill: {...}                       # merged into those that name a teacher
-    teacher: {file: teacher_edsr_l.yml, set: {...}, seed: 100}      # or {weights: FILE, param_key: params, network: {...}}
+    teacher: {file: teacher_edsr_l.yml, set: {...}, seed: 100}     # or {weights: FILE, param_key: params, network: ...}
     methods:
       none: {file: student_edsr_m.yml}
-      output: {file: distill_output.yml, label: output distillation, set: {...}, seeds: [0, 1], baseline: none, group: main}
+      output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report
     sets:

@@ -15,7 +15,7 @@ from srkd_plugin.utils.compare import compare, draw_crops
 MAIN = "main"
 """The group that is drawn."""
 COLLAPSED = 1.0
-"""A row that is this many dB below its baseline is named in the plot of the gains and not drawn: it would hide the rest."""
+"""A row that is this many dB below its baseline is named in the plots and not drawn: it would hide the rest."""
 
 
 def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
@@ -25,7 +25,7 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
     for name, axis in zip(table.sets, axes[0]):
         found = {m: psnr.difference(m, table.baseline_of(m), name) for m in methods}
         found = {m: d for m, d in found.items() if d is not None}
-        for row, (method, difference) in enumerate(found.items()):
+        for row, difference in enumerate(found.values()):
             interval = difference.over_seeds
             if interval.mean < -COLLAPSED:
                 axis.text(0.0, row, f"{interval.mean:.1f} dB", va="center", fontsize=7)

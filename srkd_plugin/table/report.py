@@ -13,9 +13,9 @@ from srkd_plugin.table.statistics import Difference, Interval, PsnrTable
 from srkd_plugin.utils.files import write_atomically, write_json
 
 NOTE = (
-    "PSNR in dB, Y channel, mean over images and seeds (in brackets the standard deviation over the seeds); below it the "
-    "paired difference to the row's baseline with its 95 % intervals over seeds | over images (Student's t). Bold: both "
-    "leave zero out."
+    "PSNR in dB, Y channel, mean over images and seeds (in brackets the standard deviation over the seeds); below it "
+    "the paired difference to the row's baseline with its 95 % intervals over seeds | over images (Student's t). Bold: "
+    "both leave zero out."
 )
 
 

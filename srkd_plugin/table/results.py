@@ -101,7 +101,7 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path) -> dict[str, 
 
 
 def read_curve(log: str) -> list[tuple[int, float]]:
-    """(iteration, PSNR in dB) of the validations that a training's log tells of; the last counts if one was repeated."""
+    """(iteration, PSNR in dB) of the validations in a training's log; the last counts if one was repeated."""
     curve, iteration = {}, 0
     for line in log.splitlines():
         if found := re.search(r"\biter:\s*([\d,]+)", line):

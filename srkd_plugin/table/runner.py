@@ -1,4 +1,4 @@
-"""Carries out a table's runs: each an ordinary BasicSR command, resumed where it was interrupted, skipped where done."""
+"""Carries out a table's runs: each an ordinary BasicSR command, resumed if it was interrupted, skipped if done."""
 
 from __future__ import annotations
 
