@@ -89,6 +89,8 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns when it is built for the run
                 cls(**arguments)
+        except OptionsError as error:  # it names the argument itself
+            raise OptionsError(f"{key}.{error.key}", error.value, error.problem, error.remedy) from error
         except ValueError as error:
             raise OptionsError(key, arguments, str(error), "Correct the term.") from error
 
