@@ -136,7 +136,7 @@ def test_vgg_is_neither_trained_nor_saved(opt, tmp_path, vgg_file):
     for folder in ("models", "training_states"):
         (tmp_path / "experiments/tiny_distill" / folder).mkdir(parents=True)
     model.save(0, 1)
-    saved = [f for f in tmp_path.rglob("*_1.pth")] + [f for f in tmp_path.rglob("1.state")]
+    saved = [*tmp_path.rglob("*_1.pth"), *tmp_path.rglob("1.state")]
     assert len(saved) == 2
     assert sum(f.stat().st_size for f in saved) < 1e6, "VGG19 takes 50 MB"
 
