@@ -3,6 +3,7 @@
     model_type: DistillModel
     network_t: {type: EDSR, ...}                  # teacher, any registered architecture
     teacher: {precision: fp32, ...}               # TeacherSection, optional
+    student: {init: random}                       # StudentSection, optional
     path:
       pretrain_network_t: teacher.pth             # PathSection; the other keys of path are BasicSR's
       param_key_t: params
@@ -28,7 +29,7 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher")
+TOP_KEYS = ("network_t", "teacher", "student")
 TRAIN_KEYS = ("distill_opt", "grad_norm_log")
 STOCK_TRAIN_KEYS = (
     *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
@@ -55,6 +56,14 @@ class TeacherSection(_Section):
     """Precision of the teacher's forward pass (autocast); its output is handed on as fp32."""
     channels_last: bool = False
     """Keep the teacher's weights and inputs in channels_last memory format."""
+
+
+class StudentSection(_Section):
+    """``student``: how the student starts. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
+
+    init: Literal["random", "teacher_slice"] = "random"
+    """``teacher_slice``: the teacher's first channels and evenly spread blocks (``models/student_init.py``). A run that
+    uses the teacher for this alone needs no ``train.distill_opt``."""
 
 
 class PathSection(_Section):
@@ -145,6 +154,7 @@ class Distillation(BaseModel):
 
     network_t: dict[str, Any]
     teacher: TeacherSection
+    student: StudentSection
     path: PathSection
     terms: dict[str, TermSection]
     grad_norm_log: GradNormLogSection
@@ -189,11 +199,15 @@ def read(opt: Mapping[str, Any]) -> Distillation:
     """
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
+    student = check_section(StudentSection, "student", opt.get("student") or {})
+    if student.init == "random":
+        _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     return Distillation(
         network_t=_network("network_t", opt["network_t"]),
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
+        student=student,
         path=check_section(PathSection, "path", _own_path_keys(path)),
-        terms=_terms(train["distill_opt"]),
+        terms=_terms(train.get("distill_opt") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
     )
 
@@ -205,12 +219,11 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            "Write model_type: DistillModel, or remove network_t, teacher, train.distill_opt and train.grad_norm_log.",
+            "Write model_type: DistillModel, or remove network_t, teacher, student, distill_opt and grad_norm_log.",
         )
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
-    _require(opt["train"], "distill_opt", "train.", "It holds the distillation terms by name.")
     _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
     _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
 

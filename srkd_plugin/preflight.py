@@ -20,6 +20,7 @@ from srkd_plugin import options
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
 from srkd_plugin.models.distiller import Distiller
+from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
 from srkd_plugin.models.terms import build_terms
 from srkd_plugin.option_checks import check_arguments
@@ -51,6 +52,7 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         _check_type(registry.DATASET_REGISTRY, f"datasets.{phase}", section)
         _check_folders(f"datasets.{phase}", section)
     _check_batch(opt, distillation)
+    _check_start(opt, distillation)
     _check_every_iteration_has_a_loss(opt, distillation)
     _check_balances(opt, distillation)
     _check_taps_and_gpus(opt, distillation)
@@ -62,7 +64,8 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
 def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
     train = opt["train"]
     stock = [(f"train.{key}", train[key]) for key in ("pixel_opt", "perceptual_opt") if train.get(key)]
-    return stock + [(f"train.distill_opt.{name}", section) for name, section in train["distill_opt"].items()]
+    terms = train.get("distill_opt") or {}
+    return stock + [(f"train.distill_opt.{name}", section) for name, section in terms.items()]
 
 
 def _check_type(names: Any, key: str, section: Any) -> Any:
@@ -89,6 +92,8 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns when it is built for the run
                 cls(**arguments)
+        except OptionsError as error:  # it names the argument itself
+            raise OptionsError(f"{key}.{error.key}", error.value, error.problem, error.remedy) from error
         except ValueError as error:
             raise OptionsError(key, arguments, str(error), "Correct the term.") from error
 
@@ -134,6 +139,13 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
             )
 
 
+def _check_start(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    file = opt["path"].get("pretrain_network_g")
+    if file and distillation.student.init != "random":
+        problem = f"path.pretrain_network_g gives the student its weights ({file})"
+        raise OptionsError("student.init", distillation.student.init, problem, "Remove one of the two.")
+
+
 def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
     train, terms = opt["train"], distillation.terms.values()
     if train.get("pixel_opt") or train.get("perceptual_opt"):
@@ -142,9 +154,8 @@ def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: opti
     for iteration in (1, *(term.stop + 1 for term in terms if term.stop is not None)):  # where a gap would begin
         if iteration <= last and not any(term.is_active(iteration) for term in terms):
             problem = f"no loss counts in iteration {iteration}"
-            raise OptionsError(
-                "train.distill_opt", train["distill_opt"], problem, "Mend start and stop, or add pixel_opt."
-            )
+            terms_given = train.get("distill_opt", MISSING)
+            raise OptionsError("train.distill_opt", terms_given, problem, "Mend start and stop, or add pixel_opt.")
 
 
 def _check_balances(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
@@ -171,6 +182,8 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
         teacher = build_teacher(distillation, torch.device("cpu"))
         student = build_network(dict(opt["network_g"]))
+        if distillation.student.init == "teacher_slice":
+            cut_from_teacher(student, teacher.net)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
         _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.")
         _, trained_at = options.lq_shape(opt)

@@ -14,6 +14,12 @@ def teacher_file(tmp_path_factory):
     return tiny.save_teacher(tmp_path_factory.mktemp("weights") / "teacher.pth")
 
 
+@pytest.fixture(scope="session")
+def vgg_file(tmp_path_factory):
+    """Weights of a random VGG19."""
+    return tiny.save_vgg(tmp_path_factory.mktemp("vgg") / "vgg19.pth")
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A BasicSR checkout of one's own."""

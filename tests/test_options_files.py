@@ -15,6 +15,7 @@ FOLDER = tiny.PROJECT / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
 TRAIN = [f for f in FILES if "test" not in f.stem]
 DISTILL = [f for f in TRAIN if "distill" in f.stem]
+WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
 
 
@@ -30,7 +31,9 @@ def parameters(section):
 def test_they_are_all_here():
     rows = {"teacher_edsr_l", "student_edsr_m", "distill_cl_l1", "distill_cl_cs", "distill_output", "distill_fakd"}
     twins = {"demo_teacher", "demo_student", "demo_distill_cl_l1", "demo_distill_cl_cs", "demo_test", "test_student"}
-    assert {f.stem for f in FILES} >= rows | twins
+    others = {"distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
+    assert {f.stem for f in FILES} >= rows | others | twins
+    assert [f.stem for f in WITH_TEACHER if f not in DISTILL] == ["student_slice"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -58,7 +61,7 @@ def test_names_are_unique_and_basicsrs_loader_reads_the_same(file):
 def test_networks_have_the_papers_sizes():
     assert parameters(load(FOLDER / "teacher_edsr_l.yml")["network_g"]) == PAPER_TEACHER
     assert parameters(load(FOLDER / "student_edsr_m.yml")["network_g"]) == PAPER_STUDENT
-    for file in FOLDER.glob("distill_*.yml"):
+    for file in [*FOLDER.glob("distill_*.yml"), FOLDER / "student_slice.yml"]:
         options = load(file)
         assert options["network_g"] == load(FOLDER / "student_edsr_m.yml")["network_g"]
         assert options["network_t"] == load(FOLDER / "teacher_edsr_l.yml")["network_g"]
@@ -68,14 +71,18 @@ def test_networks_have_the_papers_sizes():
 @pytest.mark.parametrize("prefix", ["", "demo_"])
 def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
     plain = load(FOLDER / f"{prefix}student{'' if prefix else '_edsr_m'}.yml")
-    for file in FOLDER.glob(f"{prefix}distill_*.yml"):
+    for file in FOLDER.glob(f"{prefix}*.yml"):
+        if file not in WITH_TEACHER or file.stem.startswith("demo") != bool(prefix):
+            continue
         row = load(file)
         if file.stem == "distill_fakd":  # FAKD's own formula halves L_rec
             assert row["train"]["pixel_opt"]["loss_weight"] == 0.5
             row["train"]["pixel_opt"]["loss_weight"] = 1.0
         for key in ("name", "model_type", "network_t", "teacher"):
             row.pop(key)
-        row["train"].pop("distill_opt")
+        assert ("distill_opt" in row["train"]) != ("student" in row)
+        row["train"].pop("distill_opt", None)
+        row.pop("student", None)
         row["path"] = {k: v for k, v in row["path"].items() if not k.endswith("_t")}
         assert row == {k: v for k, v in plain.items() if k not in ("name", "model_type")}
 
@@ -86,21 +93,30 @@ def test_l_cl_is_the_papers():
     assert (term["negative_reduction"], term["reduction"]) == ("sum", "sum")
 
 
-@pytest.mark.parametrize("file", DISTILL, ids=lambda f: f.stem)
-def test_the_check_accepts_them(file, tmp_path, data):
+def test_weights_of_terms_with_a_source_are_converted_to_0_1():
+    terms = {name: load(FOLDER / f"distill_{name}.yml")["train"]["distill_opt"] for name in ("fakd", "csd")}
+    assert terms["fakd"]["affinity"]["loss_weight"] == pytest.approx(10 / 255, rel=1e-3)
+    assert terms["csd"]["csd"]["loss_weight"] == pytest.approx(200 / 255, rel=1e-3)
+
+
+@pytest.mark.parametrize("file", WITH_TEACHER, ids=lambda f: f.stem)
+def test_the_check_accepts_them(file, tmp_path, data, vgg_file):
     options = load(file)
+    for term in options["train"].get("distill_opt", {}).values():
+        if "vgg_weights" in term:
+            term["vgg_weights"] = str(vgg_file)
     options["num_gpu"] = 0
     options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = None, True
     for section in options["datasets"].values():
         section.update(dataroot_gt=str(data / "HR"), dataroot_lq=str(data / "LR"))
     found = preflight.check(tiny.parsed(options, tmp_path))
-    assert set(found.terms) == set(options["train"]["distill_opt"])
+    assert set(found.terms) == set(options["train"].get("distill_opt", {}))
 
 
 @pytest.mark.integration
 @tiny.needs_autoload
 @pytest.mark.parametrize("file", TRAIN, ids=lambda f: f.stem)
-def test_every_training_file_trains(file, checkout, data):
+def test_every_training_file_trains(file, checkout, data, vgg_file):
     """Unmodified files through BasicSR's own command line, with --force_yml for data, length and batch alone."""
     size = 16 if "demo" in file.stem else 32  # gt_size of the tiny images; the networks are the file's own
     overrides = [
@@ -115,16 +131,19 @@ def test_every_training_file_trains(file, checkout, data):
         "train:total_iter=2",
         "logger:print_freq=1",
     ]
-    if file in DISTILL:
+    terms = load(file)["train"].get("distill_opt", {})
+    if file in WITH_TEACHER:
         overrides += ["path:pretrain_network_t=~", "teacher:random_init=true"]
+    overrides += [f"train:distill_opt:{t}:vgg_weights={vgg_file}" for t in terms if "vgg_weights" in terms[t]]
     command = ["basicsr/train.py", "-opt", file, "--force_yml", *overrides]
     log = tiny.run_ok(*command, cwd=checkout)
     name = load(file)["name"]
     assert (checkout / "experiments" / name / "models/net_g_latest.pth").exists()
     assert re.search(r"# psnr: \d+\.\d+", log)
-    if file in DISTILL:
-        terms = " ".join(rf"l_{term}: [^\s,]+" for term in load(file)["train"]["distill_opt"])
-        assert len(re.findall(rf"l_pix: [^\s,]+ {terms}", log)) == 2
+    if file in WITH_TEACHER:
+        losses = " ".join(rf"(?<!/)l_{term}: [^\s,]+" for term in ("pix", *terms))
+        assert len(re.findall(losses, re.sub("Gradient norms.*", "", log))) == 2
+        assert ("The student starts as a slice of the teacher" in log) == ("student" in load(file))
         teacher = PAPER_TEACHER if "demo" not in file.stem else parameters(load(file)["network_t"])
         assert f"Teacher [EDSR], with parameters: {teacher:,d}" in log
 

@@ -90,6 +90,11 @@ BAD = [
     (f"{TERM}/temprature", 0.1, "contrastive.temprature = 0.1: unknown key. Did you mean 'temperature'?"),
     (f"{TERM}/temperature", 0.1, "temperature=0.1 applies to similarity: cosine only; remove it"),
     (f"{TERM}/eps", -1.0, "eps must be > 0; got -1.0"),
+    (
+        "train/distill_opt/csd",
+        {"type": "VGGContrastiveLoss", "vgg_weights": "no/vgg.pth"},
+        "train.distill_opt.csd.vgg_weights = 'no/vgg.pth': there is no such file. Relative paths start at",
+    ),
     ("train/grad_norm_log/first", -1, "train.grad_norm_log.first = -1: Input should be greater than or equal to 0"),
     ("train/grad_norm_log/evry", 5, "train.grad_norm_log.evry = 5: unknown key. Did you mean 'every'?"),
     ("train/grad_norm_log", 3, "train.grad_norm_log = 3: a section of keys is expected"),

@@ -76,6 +76,20 @@ def save_teacher(path: Path) -> Path:
     return path
 
 
+def save_vgg(path: Path) -> Path:
+    """VGG19's state dict as torchvision names it, with random weights (and one of the layers that are not used)."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    torch.manual_seed(0)
+    layers = make_layers(cfgs["E"])[:30]
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    state = {f"features.{name}": value for name, value in layers.state_dict().items()}
+    torch.save({**state, "classifier.6.bias": torch.zeros(1000)}, path)
+    return path
+
+
 def stock_options(data: Path, name: str = "tiny", iters: int = 4) -> dict[str, Any]:
     """Options of a stock SRModel run."""
     return {

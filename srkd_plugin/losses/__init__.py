@@ -15,14 +15,17 @@ from srkd_plugin.losses.feature_loss import (  # noqa: E402
     feature_loss,
     local_selective_feature_loss,
 )
+from srkd_plugin.losses.vgg_contrastive_loss import VGGContrastiveLoss, vgg_contrastive_loss  # noqa: E402
 
 __all__ = [
     "ContrastiveLoss",
     "FeatureLoss",
     "LocalSelectiveFeatureLoss",
     "SpatialAffinityLoss",
+    "VGGContrastiveLoss",
     "contrastive_loss",
     "feature_loss",
     "local_selective_feature_loss",
     "spatial_affinity_loss",
+    "vgg_contrastive_loss",
 ]

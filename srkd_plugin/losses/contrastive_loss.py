@@ -9,8 +9,8 @@ from typing import Literal, Optional
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_cosine, pairwise_l1, unit
 
 Similarity = Literal["l1", "cosine"]
@@ -83,7 +83,7 @@ def contrastive_loss(
         torch.Size([])
     """
     _check_settings(similarity, form, temperature, center, eps)
-    _check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
+    check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
     with torch.autocast(student.device.type, enabled=False):
         s, t, *banks = _flattened_images(student, teacher, lq, negatives)
         if center:
@@ -174,9 +174,7 @@ def _flattened_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor], ne
     s = student.to(dtype).flatten(1)
     t = teacher.detach().to(dtype).flatten(1)
     if negatives == "lq_bicubic":
-        size = student.shape[-2:]
-        upscaled = F.interpolate(lq.detach().to(dtype), size=size, mode="bicubic", align_corners=False)
-        return [s, t, upscaled.flatten(1)]
+        return [s, t, upscale_bicubic(lq.to(dtype), student.shape[-2:]).flatten(1)]
     banks = {"teacher": [t], "student": [s], "both": [t, s]}[negatives]
     return [s, t, *banks]
 
@@ -228,17 +226,3 @@ def _check_settings(similarity: str, form: Optional[str], temperature: float, ce
                 raise ValueError(f"{name}={value!r} applies to similarity: cosine only; remove it")
     elif form == "ratio" and temperature != 1.0:
         raise ValueError(f"temperature={temperature} has no place in form: ratio; remove it")
-
-
-def _check_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor]) -> None:
-    if student.dim() != 4 or student.shape != teacher.shape:
-        raise ValueError(
-            "student and teacher must be (N, C, H, W) of equal shape; "
-            f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
-        )
-    if len(student) < 2:
-        raise ValueError("a batch of 1 image has no negatives; contrastive_loss needs N >= 2")
-    if lq is None:
-        raise ValueError("negatives='lq_bicubic' needs lq, the batch's inputs")
-    if lq.shape[:2] != student.shape[:2]:
-        raise ValueError(f"lq must have N and C of the outputs, {tuple(student.shape[:2])}; got {tuple(lq.shape)}")

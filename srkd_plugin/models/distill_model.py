@@ -16,6 +16,7 @@ from srkd_plugin import options
 from srkd_plugin.models.checkpoint import save_atomically
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
@@ -38,6 +39,7 @@ class DistillModel(SRModel):
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
         self.distiller = self._build_distiller(distillation)
+        self._initialise_student(distillation.student)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log
         self._grad_norms_logged = 0
@@ -52,7 +54,8 @@ class DistillModel(SRModel):
 
     def _build_distiller(self, distillation: options.Distillation) -> Distiller:
         student = self.get_bare_model(self.net_g)
-        teacher = build_teacher(distillation, self.device)
+        # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
+        teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
         distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
         channels, side = options.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
@@ -61,6 +64,14 @@ class DistillModel(SRModel):
             self.print_network(distiller.connectors)
             distiller.connectors = self.model_to_device(distiller.connectors)
         return distiller
+
+    def _initialise_student(self, section: options.StudentSection) -> None:
+        """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
+        path = self.opt["path"]
+        if section.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
+            return
+        cut_from_teacher(self.get_bare_model(self.net_g), self.distiller.teacher.net)
+        get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 
     def setup_optimizers(self) -> None:
         """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""

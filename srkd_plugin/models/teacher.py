@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.options import Distillation, PathSection, TeacherSection
+from srkd_plugin.utils.weights import is_state_dict, load_weights_file, without_wrappers
 
 AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -127,32 +127,17 @@ def read_weights(path: PathSection) -> dict[str, Tensor]:
         OptionsError: The file is not there or not readable, or has no such key.
     """
     file, key = path.pretrain_network_t, path.param_key_t
-    if not os.path.isfile(file):
-        raise OptionsError(
-            "path.pretrain_network_t",
-            file,
-            "there is a folder of this name, but no file" if os.path.isdir(file) else "there is no such file",
-            f"Relative paths start at the working directory, {os.getcwd()}.",
-        )
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        problem = f"it cannot be read as PyTorch weights ({str(error).splitlines()[0]})"
-        raise OptionsError("path.pretrain_network_t", file, problem, "Is the download complete?") from error
+    content = load_weights_file("path.pretrain_network_t", file)
     weights = content if key is None else content.get(key, MISSING) if isinstance(content, Mapping) else MISSING
-    if weights is MISSING or not _is_state_dict(weights):
+    if weights is MISSING or not is_state_dict(weights):
         raise OptionsError("path.param_key_t", key, f"{file} has no weights under this key", _keys_found(content))
-    return {name[7:] if name.startswith("module.") else name: value for name, value in weights.items()}
-
-
-def _is_state_dict(content: Any) -> bool:
-    return isinstance(content, Mapping) and len(content) > 0 and all(isinstance(v, Tensor) for v in content.values())
+    return without_wrappers(weights)
 
 
 def _keys_found(content: Any) -> str:
     if not isinstance(content, Mapping):
         return "The file holds no dictionary of weights."
-    if _is_state_dict(content):
+    if is_state_dict(content):
         return "The file is a bare state dict: write param_key_t: ~"
     return f"The file has: {', '.join(map(str, content))}."
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from srkd_plugin.utils.files import InputError
+from srkd_plugin.utils.weights import load_weights_file
 
 StateDict = dict[str, Tensor]
 
@@ -88,13 +89,7 @@ def read_file(path: Path, param_key: Optional[str] = None) -> tuple[StateDict, b
     Raises:
         InputError: The file is not there, not readable or not EDSR's; or ``param_key`` is wrong or needed.
     """
-    if not path.is_file():
-        raise InputError("weights", str(path), "there is no such file", "Give the path of a .pt or .pth file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch each have their own
-        problem = f"it cannot be read as PyTorch weights ({str(error).splitlines()[0]})"
-        raise InputError("weights", str(path), problem, "Is the download complete?") from error
+    content = load_weights_file("weights", path)
     weights = _select(path, content, param_key)
     official = "head.0.weight" in weights
     if not official and "conv_first.weight" not in weights:

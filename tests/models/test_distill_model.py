@@ -126,6 +126,21 @@ def test_any_number_of_terms_and_basicsrs_own_losses(opt, tmp_path):
     assert log["l_bicubic"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_vgg_is_neither_trained_nor_saved(opt, tmp_path, vgg_file):
+    opt["train"]["distill_opt"] = {"csd": {"type": "VGGContrastiveLoss", "vgg_weights": str(vgg_file)}}
+    model = make(opt, tmp_path)
+    (loss,) = (term.loss for term in model.distiller.terms)
+    before = copy.deepcopy(loss.vgg.state_dict())
+    assert step(model)["l_csd"] > 0
+    assert all(torch.equal(before[k], v) for k, v in loss.vgg.state_dict().items())
+    for folder in ("models", "training_states"):
+        (tmp_path / "experiments/tiny_distill" / folder).mkdir(parents=True)
+    model.save(0, 1)
+    saved = [*tmp_path.rglob("*_1.pth"), *tmp_path.rglob("1.state")]
+    assert len(saved) == 2
+    assert sum(f.stat().st_size for f in saved) < 1e6, "VGG19 takes 50 MB"
+
+
 @pytest.mark.parametrize("arch", ["SRVGGNetCompact", "RCAN", "MSRResNet"])
 def test_any_architecture_of_basicsrs_registry(opt, tmp_path, arch):
     more = {
