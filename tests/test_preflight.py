@@ -178,6 +178,13 @@ def test_bare_state_dict_is_recognised(good, tmp_path):
     preflight.check(changed(opt, "path/param_key_t", None))
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_of_a_wrapped_network_are_those_of_the_network(good, tmp_path, wrapper):
+    states = torch.load(good["path"]["pretrain_network_t"], weights_only=True)
+    torch.save({"params": {wrapper + k: v for k, v in states["params"].items()}}, tmp_path / "wrapped.pth")
+    preflight.check(changed(good, "path/pretrain_network_t", str(tmp_path / "wrapped.pth")))
+
+
 class Payload:
     """What a hostile weights file would hold: an object whose unpickling runs code."""
 

@@ -20,11 +20,12 @@ class Taps:
     place that follow do not reach it: in BasicSR's EDSR, ``conv_after_body`` is that convolution alone, and
     ``upsample@in`` is the same after ``res += x``.
 
-    The hooks sit on the modules themselves: they work inside DDP and under autograd. Nothing is recorded, or kept
-    alive, outside of :meth:`recording`.
+    The hooks sit on the modules themselves: they work inside DDP and under autograd, and under torch.compile if the
+    taps are set before the compiled network first runs (it traces the hooks with the network, and ignores later ones).
+    Nothing is recorded, or kept alive, outside of :meth:`recording`.
 
     Args:
-        net: The bare network (not its DDP wrapper).
+        net: The bare network (not its DDP wrapper); a compiled one's paths are those without ``_orig_mod``.
         paths: What to record.
         key: Where the options say so, for the error.
 
@@ -35,6 +36,7 @@ class Taps:
     def __init__(self, net: nn.Module, paths: Iterable[str], key: str) -> None:
         self._maps: dict[str, Tensor] = {}
         self._recording = False
+        net = getattr(net, "_orig_mod", net)
         modules = dict(net.named_modules())
         for path in dict.fromkeys(paths):
             name, _, side = path.partition("@")

@@ -92,6 +92,40 @@ def test_gradients_flow_through_a_tap():
     assert net.conv_last.weight.grad is None
 
 
+def compiled(net):
+    try:
+        return torch.compile(net, backend="aot_eager")  # inductor differs in the kernels it makes, and takes a minute
+    except RuntimeError as error:
+        pytest.skip(f"no torch.compile here: {error}")
+
+
+@pytest.mark.parametrize("set_on", ["the network", "the compiled network"])
+def test_taps_record_and_pass_gradients_under_torch_compile(set_on):
+    """Against the same network without torch.compile; also after a run in which nothing was to be recorded."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    plain = edsr(tiny.STUDENT)
+    net = copy.deepcopy(plain)
+    fast = compiled(net)
+    paths = ["body.0", "conv_after_body", "upsample@in", "body.0.conv1"]
+    taps, expected_taps = Taps(net if set_on == "the network" else fast, paths, key="k"), Taps(plain, paths, key="k")
+    x = torch.rand(2, 3, 5, 7)
+    torch.testing.assert_close(fast(x), plain(x))
+    for _ in range(2):
+        with taps.recording() as maps, expected_taps.recording() as expected:
+            fast(x)
+            plain(x)
+            assert set(maps) == set(paths)
+            for path in paths:
+                torch.testing.assert_close(maps[path], expected[path], rtol=1e-4, atol=1e-4)
+            for found in (maps, expected):
+                sum(found[path].square().mean() for path in paths).backward()
+    for (name, p), q in zip(net.named_parameters(), plain.parameters()):
+        if q.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-3 * q.grad.abs().max().item(), msg=name)
+    assert net.conv_first.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
