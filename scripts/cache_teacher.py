@@ -5,7 +5,8 @@ The options file is read, not run. A run uses the cache with, in its own options
 
   datasets: {train: {type: TeacherCacheDataset, dataroot_teacher: <--out>, ...}}
 
-An interrupted run is continued by the same command. A complete cache is left alone.
+An interrupted run is continued by the same command. A complete cache is left alone; --repair checks it. Started by
+torchrun, the processes share the images.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--with_images", action="store_true", help="store decoded HR and LR too: a faster loader")
     parser.add_argument("--tile", type=positive_int, metavar="N", help="side of tiles in LR pixels (default: no tiles)")
     parser.add_argument("--overlap", type=int, default=32, metavar="N", help="what a tile sees beyond (%(default)s)")
+    parser.add_argument("--repair", action="store_true", help="check a complete cache whole, and mend what is damaged")
     parser.add_argument("--device", help="e.g. cpu or cuda:0 (default: cuda where it is there)")
     args = parser.parse_args()
     return run(lambda: _make(args))
@@ -46,6 +48,7 @@ def _make(args: argparse.Namespace) -> int:
     import torch
 
     from srkd_plugin.data.cache_info import Making
+    from srkd_plugin.models.cache_repair import repair_cache
     from srkd_plugin.models.cache_teacher import CacheJob, make_cache
     from srkd_plugin.models.teacher_check import read_options
     from srkd_plugin.option_checks import check_section
@@ -56,6 +59,10 @@ def _make(args: argparse.Namespace) -> int:
     team = processes.join()
     device = torch.device(args.device or (f"cuda:{team.rank}" if torch.cuda.is_available() else "cpu"))
     job = CacheJob(read_options(args.opt), args.out, making, device, team)
+    if args.repair:
+        repaired = repair_cache(job)
+        print("\n".join([*map(str, repaired), f"{len(repaired)} images mended"]))
+        return 0
     info = make_cache(job)
     if team.is_first:
         print(info.describe())

@@ -133,6 +133,7 @@ class CacheReader:
 
     Attributes:
         info: What the cache is.
+        kinds: What is stored of each image.
 
     Raises:
         InputError: It is not there, not complete, or no cache.
@@ -146,6 +147,7 @@ class CacheReader:
         if info is None:
             raise InputError(option, str(folder), "it is an LMDB, but no teacher cache", REMAKE)
         self.info = info
+        self.kinds = KINDS if info.making.with_images else (TEACHER,)
         self._dtypes = {TEACHER: DTYPES[info.making.storage], HR: np.dtype("u1"), LR: np.dtype("u1")}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def measure(
         a border of a quarter of the crop, as the live teacher does not see what is beyond the border.
     """
     errors: dict[str, list[np.ndarray]] = {}
-    for index in sorted({i * (len(keys) - 1) // (IMAGES - 1) for i in range(IMAGES)}):
+    by_name = sorted(range(len(keys)), key=keys.__getitem__)  # a folder has no order of its own
+    for index in dict.fromkeys(by_name[i * (len(keys) - 1) // (IMAGES - 1)] for i in range(IMAGES)):
         lr = read_lr(index)
         with cache.views() as view:
             stored = decode(view(TEACHER, keys[index]), cache.info.making.storage)

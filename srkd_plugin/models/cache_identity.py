@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
 from srkd_plugin.data.cache_info import TeacherIdentity, differences
-from srkd_plugin.data.cache_store import HR, KINDS, LR, TEACHER, CacheReader, fingerprint
+from srkd_plugin.data.cache_store import HR, LR, CacheReader, fingerprint
 from srkd_plugin.data.images import ImageFault
 from srkd_plugin.data.pair_source import PairSource, open_pairs
 from srkd_plugin.errors import OptionsError
@@ -23,7 +23,9 @@ from srkd_plugin.options import Distillation
 
 OPTION = "datasets.train.dataroot_teacher"
 SAMPLES = 8
-"""So many entries are checked whole before a run."""
+"""So many entries of a large cache are checked before a run."""
+CHECKED_WHOLE = 1 << 28
+"""Bytes up to which a cache is checked whole: a second at most."""
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
@@ -62,8 +64,8 @@ def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
 def check_cache(opt: Mapping[str, Any], distillation: Distillation) -> None:
     """Check that the cache that a run's options name is that of their teacher and their images.
 
-    Keys, sizes and the teacher are compared in full; the values of a few entries, spread over the set, are checked
-    against their checksums and their LR images.
+    Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
+    of the LR image are compared; of a small cache, all checksums.
 
     Raises:
         OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
@@ -76,24 +78,34 @@ def check_cache(opt: Mapping[str, Any], distillation: Distillation) -> None:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with scripts/cache_teacher.py."
         raise OptionsError(OPTION, distillation.cache.dataroot_teacher, problem, remedy)
-    _check_samples(cache, source)
+    _check_values(cache, source.keys)
+    _check_pixels(cache, source)
 
 
-def _check_samples(cache: CacheReader, source: PairSource) -> None:
-    count = len(source.keys)
-    for index in sorted({i * (count - 1) // max(SAMPLES - 1, 1) for i in range(SAMPLES)}):
-        key = source.keys[index]
-        pixels = {LR: fingerprint(source.read("lr", index))}
-        kinds = KINDS if cache.info.making.with_images else (TEACHER,)
-        if HR in kinds:
-            pixels[HR] = fingerprint(source.read("hr", index))
-        for kind in kinds:
+def _check_values(cache: CacheReader, keys: Sequence[str]) -> None:
+    """Checksums: of all entries of a small cache, of a few of a large one."""
+    small = (cache.folder / "data.mdb").stat().st_size <= CHECKED_WHOLE
+    for index in range(len(keys)) if small else _spread(len(keys)):
+        for kind in cache.kinds:
             try:
-                made_from = cache.check(kind, key)
+                cache.check(kind, keys[index])
             except ImageFault as fault:
-                remedy = "Run scripts/cache_teacher.py with --repair."
-                raise OptionsError(OPTION, str(cache.folder), f"image {key} ({kind}): {fault}", remedy) from fault
-            if made_from != pixels[HR if kind == HR else LR]:
-                name = "HR" if kind == HR else "LR"
-                problem = f"image {key} was made from another {name} image of the same name and size"
+                problem, remedy = (
+                    f"image {keys[index]} ({kind}): {fault}",
+                    "Run scripts/cache_teacher.py with --repair.",
+                )
+                raise OptionsError(OPTION, str(cache.folder), problem, remedy) from fault
+
+
+def _check_pixels(cache: CacheReader, source: PairSource) -> None:
+    """Whether a few entries were made from the images that the options name."""
+    for index in _spread(len(source.keys)):
+        for kind in cache.kinds:
+            side = HR if kind == HR else LR
+            if cache.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
+                problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"
                 raise OptionsError(OPTION, str(cache.folder), problem, "Make the cache again.")
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({i * (count - 1) // (SAMPLES - 1) for i in range(SAMPLES)})

@@ -163,11 +163,16 @@ class RunningTeacher:
 
 def _same_cache(job: CacheJob) -> CacheInfo:
     found = CacheReader("--out", job.out).info
-    _refuse_another(found, job, job.out)
+    refuse_another(found, job, job.out)
     return found
 
 
-def _refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
+def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
+    """Refuse a cache that is not the job's.
+
+    Raises:
+        InputError: It says what differs.
+    """
     different = found.differences(job.info)
     if different:
         problem = f"there is the cache of something else: {'; '.join(different)}"
@@ -192,7 +197,7 @@ def _prepare(job: CacheJob) -> None:
         if found is None:
             writer.state(job.info)
         else:
-            _refuse_another(found, job, folder)
+            refuse_another(found, job, folder)
     finally:
         writer.close()
 
