@@ -72,7 +72,9 @@ class DistillModel(SRModel):
         path = self.opt["path"]
         if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
-        teacher = self.distiller.teacher or build_teacher(distillation, torch.device("cpu"))  # with a cache, for this alone
+        teacher = self.distiller.teacher or build_teacher(
+            distillation, torch.device("cpu")
+        )  # with a cache, for this alone
         cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 

@@ -174,3 +174,13 @@ def test_the_data_set_alone_makes_a_run_ours(data, cache):
     assert not options.is_ours(opt)
     opt["datasets"]["train"]["type"] = "TeacherCacheDataset"
     assert options.is_ours(opt)
+
+
+def test_a_student_cut_from_the_teacher_needs_it_for_that_alone(opt):
+    opt["network_g"]["num_feat"], opt["network_g"]["num_block"] = 6, 1
+    opt["student"] = {"init": "teacher_slice"}
+    preflight.check(opt)
+    model = build_model(copy.deepcopy(opt))
+    weights = torch.load(opt["path"]["pretrain_network_t"], weights_only=True)["params"]
+    assert torch.equal(model.net_g.conv_first.weight, weights["conv_first.weight"][:6])
+    assert model.distiller.teacher is None
