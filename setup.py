@@ -37,6 +37,7 @@ setup(
         "pyyaml>=5.4",
         "lmdb>=1.0",
         "numpy>=1.20",
+        "pillow>=8.0",
         "tqdm>=4.60",
         "pydantic>=2.5",
     ],

@@ -12,6 +12,10 @@
       distill_opt:                                # any number of named terms
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+    datasets:
+      train:
+        type: TeacherCacheDataset                 # optional: the teacher's images come from a cache
+        dataroot_teacher: teacher.lmdb            # CacheSection; the other keys are PairedImageDataset's
 
 Sections that BasicSR owns are left to BasicSR.
 """
@@ -39,6 +43,12 @@ STOCK_PATH_KEYS = (
     *("pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"),
     *("experiments_root", "results_root", "models", "training_states", "log", "visualization"),
 )
+STOCK_DATASET_KEYS = (
+    *("name", "type", "phase", "scale", "dataroot_gt", "dataroot_lq", "meta_info_file", "filename_tmpl", "io_backend"),
+    *("gt_size", "use_hflip", "use_rot", "color", "mean", "std", "num_worker_per_gpu", "batch_size_per_gpu"),
+    *("dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"),
+)
+CACHE_DATASET = "TeacherCacheDataset"
 RESERVED_TERMS = ("pix", "percep", "style")
 """Names under which SRModel logs its own losses (``l_pix`` ...)."""
 
@@ -72,6 +82,13 @@ class PathSection(_Section):
     pretrain_network_t: Optional[str] = None
     param_key_t: Optional[str] = "params"
     strict_load_t: bool = True
+
+
+class CacheSection(_Section):
+    """Our key in ``datasets.train`` with ``type: TeacherCacheDataset``."""
+
+    dataroot_teacher: str
+    """The cache, as scripts/cache_teacher.py makes it."""
 
 
 class GradNormLogSection(_Section):
@@ -156,6 +173,8 @@ class Distillation(BaseModel):
     teacher: TeacherSection
     student: StudentSection
     path: PathSection
+    cache: Optional[CacheSection]
+    """Where the teacher's images come from, if not from the teacher."""
     terms: dict[str, TermSection]
     grad_norm_log: GradNormLogSection
 
@@ -166,8 +185,15 @@ def is_ours(opt: Mapping[str, Any]) -> bool:
     return (
         opt.get("model_type") in MODEL_TYPES
         or any(key in opt for key in TOP_KEYS)
+        or any(section.get("type") == CACHE_DATASET for section in _data_sets(opt).values())
         or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
     )
+
+
+def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    sections = opt.get("datasets")
+    sections = sections.items() if isinstance(sections, Mapping) else ()
+    return {phase: section for phase, section in sections if isinstance(section, Mapping)}
 
 
 @contextmanager
@@ -207,6 +233,7 @@ def read(opt: Mapping[str, Any]) -> Distillation:
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
         student=student,
         path=check_section(PathSection, "path", _own_path_keys(path)),
+        cache=_cache(opt),
         terms=_terms(train.get("distill_opt") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
     )
@@ -219,7 +246,8 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            "Write model_type: DistillModel, or remove network_t, teacher, student, distill_opt and grad_norm_log.",
+            "Write model_type: DistillModel, or remove network_t, teacher, student, distill_opt, grad_norm_log and "
+            f"{CACHE_DATASET}.",
         )
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
@@ -252,6 +280,36 @@ def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
     ours = tuple(PathSection.model_fields)
     _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
     return {key: path[key] for key in ours if key in path}
+
+
+def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
+    """Check and read our key of ``datasets.train``, if it is a TeacherCacheDataset.
+
+    Raises:
+        OptionsError: It is missing, or other keys would make the cached images wrong.
+    """
+    where = "datasets.train"
+    _refuse_misspelt(section, CacheSection.model_fields, known=STOCK_DATASET_KEYS, where=f"{where}.")
+    for key in ("mean", "std"):
+        if section.get(key) is not None:
+            problem = "a cache holds the teacher's images for inputs that are not normalised"
+            raise OptionsError(f"{where}.{key}", section[key], problem, f"Remove it, or {CACHE_DATASET}.")
+    own = {key: section[key] for key in CacheSection.model_fields if key in section}
+    return check_section(CacheSection, where, own)
+
+
+def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
+    for phase, section in _data_sets(opt).items():
+        key = f"datasets.{phase}"
+        is_cache = section.get("type") == CACHE_DATASET
+        if is_cache and phase != "train":
+            problem = "a teacher cache is for training"
+            raise OptionsError(f"{key}.type", CACHE_DATASET, problem, "Write PairedImageDataset.")
+        if not is_cache and "dataroot_teacher" in section:
+            problem, remedy = f"{section.get('type')} does not read it", f"Write type: {CACHE_DATASET}, or remove it."
+            raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
+    train_set = _data_sets(opt).get("train", {})
+    return read_cache_section(train_set) if train_set.get("type") == CACHE_DATASET else None
 
 
 def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import nn
 from srkd_plugin import options
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
+from srkd_plugin.models.cache_identity import check_cache
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
@@ -56,8 +57,12 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
     _check_every_iteration_has_a_loss(opt, distillation)
     _check_balances(opt, distillation)
     _check_taps_and_gpus(opt, distillation)
-    check_precision(distillation.teacher, _device(opt))
+    device = _device(opt)
+    if distillation.cache is None:
+        check_precision(distillation.teacher, device)
     _check_networks(opt, distillation)
+    if distillation.cache is not None:
+        check_cache(opt, distillation)
     return distillation
 
 
@@ -180,10 +185,10 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
     """Build everything, and run one small batch through it; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]), _root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
-        teacher = build_teacher(distillation, torch.device("cpu"))
+        teacher = build_teacher(distillation, torch.device("cpu")) if distillation.cache is None else None
         student = build_network(dict(opt["network_g"]))
         if distillation.student.init == "teacher_slice":
-            cut_from_teacher(student, teacher.net)
+            cut_from_teacher(student, (teacher or build_teacher(distillation, torch.device("cpu"))).net)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
         _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.")
         _, trained_at = options.lq_shape(opt)
@@ -198,7 +203,10 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
 def _run_small_batch(opt: Mapping[str, Any], distiller: Distiller, student: nn.Module, side: int) -> None:
     scale, (channels, _) = opt["scale"], options.lq_shape(opt)
     lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
-    check_outputs({"network_g": student, "network_t": distiller.teacher.net}, lq, gt.shape)
+    networks = {"network_g": student}
+    if distiller.teacher is not None:  # that of a cache was tried when the cache was made
+        networks["network_t"] = distiller.teacher.net
+    check_outputs(networks, lq, gt.shape)
     distiller.dry_run(student, lq, gt)
 
 

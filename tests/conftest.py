@@ -32,3 +32,13 @@ def elsewhere(tmp_path):
     """A working directory that is not the checkout."""
     (tmp_path / "elsewhere").mkdir()
     return tmp_path / "elsewhere"
+
+
+@pytest.fixture(scope="session")
+def cache(data, teacher_file, tmp_path_factory):
+    """A cache of the tiny teacher, uint16, without images."""
+    import cached
+
+    out = tmp_path_factory.mktemp("cache") / "teacher.lmdb"
+    cached.make(data, teacher_file, out)
+    return out

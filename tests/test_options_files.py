@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import cached
 import pytest
 import tiny
 import torch
@@ -10,12 +11,14 @@ import yaml
 from basicsr.archs import build_network
 
 from srkd_plugin import preflight
+from srkd_plugin.models.cache_teacher import make_cache
 
 FOLDER = tiny.PROJECT / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
 TRAIN = [f for f in FILES if "test" not in f.stem]
 DISTILL = [f for f in TRAIN if "distill" in f.stem]
 WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
+CACHED = [f for f in DISTILL if f.stem.endswith("_cached")]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
 
 
@@ -80,11 +83,44 @@ def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
             row["train"]["pixel_opt"]["loss_weight"] = 1.0
         for key in ("name", "model_type", "network_t", "teacher"):
             row.pop(key)
+        if file in CACHED:  # the same images, and the teacher's
+            assert row["datasets"]["train"].pop("dataroot_teacher").endswith(".lmdb")
+            row["datasets"]["train"]["type"] = "PairedImageDataset"
         assert ("distill_opt" in row["train"]) != ("student" in row)
         row["train"].pop("distill_opt", None)
         row.pop("student", None)
         row["path"] = {k: v for k, v in row["path"].items() if not k.endswith("_t")}
         assert row == {k: v for k, v in plain.items() if k not in ("name", "model_type")}
+
+
+@pytest.mark.parametrize("file", CACHED, ids=lambda f: f.stem)
+def test_a_cached_twin_differs_in_the_data_set_alone(file):
+    cached_run, live = load(file), load(FOLDER / f"{file.stem[: -len('_cached')]}.yml")
+    assert cached_run["datasets"]["train"].pop("type") == "TeacherCacheDataset"
+    assert cached_run["datasets"]["train"].pop("dataroot_teacher")
+    assert live["datasets"]["train"].pop("type") == "PairedImageDataset"
+    assert cached_run.pop("name") == f"{live.pop('name').replace('_l1', '_l1_cached')}"
+    assert cached_run == live
+
+
+@pytest.fixture(scope="module")
+def teacher_and_cache(data, tmp_path_factory):
+    """Random weights in a file, and a cache, for a file's network_t: paths by file."""
+    made = {}
+
+    def make(file):
+        if file not in made:
+            root = tmp_path_factory.mktemp("cached")
+            opt = load(file)
+            torch.manual_seed(0)
+            torch.save({"params": build_network(dict(opt["network_t"])).state_dict()}, root / "teacher.pth")
+            opt["path"]["pretrain_network_t"] = str(root / "teacher.pth")
+            opt["datasets"]["train"].update(dataroot_gt=str(data / "HR.lmdb"), dataroot_lq=str(data / "LR.lmdb"))
+            make_cache(cached.job(opt, root / "teacher.lmdb"))
+            made[file] = (root / "teacher.pth", root / "teacher.lmdb")
+        return made[file]
+
+    return make
 
 
 def test_l_cl_is_the_papers():
@@ -100,15 +136,20 @@ def test_weights_of_terms_with_a_source_are_converted_to_0_1():
 
 
 @pytest.mark.parametrize("file", WITH_TEACHER, ids=lambda f: f.stem)
-def test_the_check_accepts_them(file, tmp_path, data, vgg_file):
+def test_the_check_accepts_them(file, tmp_path, data, vgg_file, teacher_and_cache):
     options = load(file)
     for term in options["train"].get("distill_opt", {}).values():
         if "vgg_weights" in term:
             term["vgg_weights"] = str(vgg_file)
     options["num_gpu"] = 0
     options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = None, True
-    for section in options["datasets"].values():
-        section.update(dataroot_gt=str(data / "HR"), dataroot_lq=str(data / "LR"))
+    for name, section in options["datasets"].items():
+        ending = ".lmdb" if name == "train" else ""
+        section.update(dataroot_gt=str(data / f"HR{ending}"), dataroot_lq=str(data / f"LR{ending}"))
+    if file in CACHED:
+        weights, cache = teacher_and_cache(file)
+        options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = str(weights), False
+        options["datasets"]["train"]["dataroot_teacher"] = str(cache)
     found = preflight.check(tiny.parsed(options, tmp_path))
     assert set(found.terms) == set(options["train"].get("distill_opt", {}))
 
@@ -116,7 +157,7 @@ def test_the_check_accepts_them(file, tmp_path, data, vgg_file):
 @pytest.mark.integration
 @tiny.needs_autoload
 @pytest.mark.parametrize("file", TRAIN, ids=lambda f: f.stem)
-def test_every_training_file_trains(file, checkout, data, vgg_file):
+def test_every_training_file_trains(file, checkout, data, vgg_file, teacher_and_cache):
     """Unmodified files through BasicSR's own command line, with --force_yml for data, length and batch alone."""
     size = 16 if "demo" in file.stem else 32  # gt_size of the tiny images; the networks are the file's own
     overrides = [
@@ -132,7 +173,10 @@ def test_every_training_file_trains(file, checkout, data, vgg_file):
         "logger:print_freq=1",
     ]
     terms = load(file)["train"].get("distill_opt", {})
-    if file in WITH_TEACHER:
+    if file in CACHED:
+        weights, cache = teacher_and_cache(file)
+        overrides += [f"path:pretrain_network_t={weights}", f"datasets:train:dataroot_teacher={cache}"]
+    elif file in WITH_TEACHER:
         overrides += ["path:pretrain_network_t=~", "teacher:random_init=true"]
     overrides += [f"train:distill_opt:{t}:vgg_weights={vgg_file}" for t in terms if "vgg_weights" in terms[t]]
     command = ["basicsr/train.py", "-opt", file, "--force_yml", *overrides]
@@ -144,6 +188,9 @@ def test_every_training_file_trains(file, checkout, data, vgg_file):
         losses = " ".join(rf"(?<!/)l_{term}: [^\s,]+" for term in ("pix", *terms))
         assert len(re.findall(losses, re.sub("Gradient norms.*", "", log))) == 2
         assert ("The student starts as a slice of the teacher" in log) == ("student" in load(file))
+    if file in CACHED:
+        assert "Teacher [" not in log, "the teacher was built, and is not needed"
+    elif file in WITH_TEACHER:
         teacher = PAPER_TEACHER if "demo" not in file.stem else parameters(load(file)["network_t"])
         assert f"Teacher [EDSR], with parameters: {teacher:,d}" in log
 

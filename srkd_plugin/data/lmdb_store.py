@@ -12,7 +12,7 @@ What BasicSR's own writer and reader trip over, and what happens here:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,55 @@ def check_key(key: str) -> None:
     if not 0 < len(key) <= LONGEST_KEY:
         problem = f"LMDB's keys have 1 to {LONGEST_KEY} bytes, this one {len(key)}"
         raise InputError("LMDB key", key, problem, "Rename the image.")
+
+
+def put_all(env: lmdb.Environment, folder: Path, entries: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write entries in one transaction, in a map that grows when it is full or when another process has grown it.
+
+    Raises:
+        InputError: The disk is full; nothing of these entries is written.
+    """
+    while True:
+        try:
+            with env.begin(write=True) as transaction:
+                for key, value in entries:
+                    transaction.put(key, value)
+            return
+        except lmdb.MapFullError:
+            env.set_mapsize(2 * env.info()["map_size"])
+        except lmdb.MapResizedError:
+            env.set_mapsize(0)
+        except lmdb.Error as error:
+            problem = f"it cannot be written ({error})"
+            raise InputError("LMDB", str(folder), problem, "Make room on the disk and rerun.") from error
+
+
+def open_readonly(option: str, folder: Path) -> lmdb.Environment:
+    """Open a folder's ``data.mdb`` for reading, without a lock file.
+
+    Args:
+        option: How the user named the LMDB, for errors.
+        folder: The LMDB.
+
+    Raises:
+        InputError: LMDB cannot open it, it is open in this process, or it is cut off.
+    """
+    try:
+        env = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        problem = f"LMDB cannot open it ({error})"
+        if "already open" in str(error):  # LMDB allows one opening a process
+            raise InputError(option, str(folder), problem, "Close it there first.") from error
+        raise _damaged(option, folder, problem) from error
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if (folder / "data.mdb").stat().st_size < needed:  # reading beyond the end would kill this process
+        env.close()
+        raise _damaged(option, folder, f"data.mdb is cut off: it should have {needed:,} bytes")
+    return env
+
+
+def _damaged(option: str, folder: Path, problem: str) -> InputError:
+    return InputError(option, str(folder), problem, "Make or copy the LMDB again.")
 
 
 class LmdbWriter:
@@ -84,17 +133,7 @@ class LmdbWriter:
         entries = list(entries)
         for key, _ in entries:
             check_key(key)
-        while True:
-            try:
-                with self._env.begin(write=True) as transaction:
-                    for key, png in entries:
-                        transaction.put(key.encode(), png)
-                return
-            except lmdb.MapFullError:
-                self._env.set_mapsize(2 * self._env.info()["map_size"])
-            except lmdb.Error as error:
-                problem = f"it cannot be written ({error})"
-                raise InputError("LMDB", str(self.folder), problem, "Make room on the disk and rerun.") from error
+        put_all(self._env, self.folder, [(key.encode(), png) for key, png in entries])
 
     def finish(self, compression: int) -> dict[str, tuple[int, int, int]]:
         """Write ``meta_info.txt``.
@@ -141,7 +180,7 @@ class LmdbImages:
                 stored = transaction.cursor().iternext(keys=True, values=False)
                 return [bytes(key).decode("ascii", "backslashreplace") for key in stored]
         except lmdb.Error as error:
-            raise self._damaged(f"data.mdb is damaged ({error})") from error
+            raise _damaged(self.option, self.folder, f"data.mdb is damaged ({error})") from error
 
     def read(self, key: str) -> bytes:
         """The PNG file stored under a key.
@@ -161,23 +200,11 @@ class LmdbImages:
     @contextmanager
     def _opened(self) -> Iterator[lmdb.Environment]:
         """Open the LMDB for one operation: that costs little, and leaves none to be forked or opened twice."""
+        env = open_readonly(self.option, self.folder)
         try:
-            env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
-        except lmdb.Error as error:
-            problem = f"LMDB cannot open it ({error})"
-            if "already open" in str(error):  # LMDB allows one opening a process
-                raise InputError(self.option, str(self.folder), problem, "Close it there first.") from error
-            raise self._damaged(problem) from error
-        try:
-            needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-            if (self.folder / "data.mdb").stat().st_size < needed:  # reading beyond the end would kill this process
-                raise self._damaged(f"data.mdb is cut off: it should have {needed:,} bytes")
             yield env
         finally:
             env.close()
-
-    def _damaged(self, problem: str) -> InputError:
-        return InputError(self.option, str(self.folder), problem, "Make or copy the LMDB again.")
 
 
 def is_lmdb(path: Path) -> bool:

@@ -29,7 +29,7 @@ class DistillModel(SRModel):
     The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
     ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
     SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. The teacher is built for training
-    only. See :mod:`srkd_plugin.options` for the keys.
+    only, and not if its images come from a cache. See :mod:`srkd_plugin.options` for the keys.
 
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
@@ -39,7 +39,7 @@ class DistillModel(SRModel):
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
         self.distiller = self._build_distiller(distillation)
-        self._initialise_student(distillation.student)
+        self._initialise_student(distillation)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log
         self._grad_norms_logged = 0
@@ -54,8 +54,10 @@ class DistillModel(SRModel):
 
     def _build_distiller(self, distillation: options.Distillation) -> Distiller:
         student = self.get_bare_model(self.net_g)
-        # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
-        teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
+        teacher = None
+        if distillation.cache is None:
+            # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
+            teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
         distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
         channels, side = options.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
@@ -65,12 +67,15 @@ class DistillModel(SRModel):
             distiller.connectors = self.model_to_device(distiller.connectors)
         return distiller
 
-    def _initialise_student(self, section: options.StudentSection) -> None:
+    def _initialise_student(self, distillation: options.Distillation) -> None:
         """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
         path = self.opt["path"]
-        if section.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
+        if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
-        cut_from_teacher(self.get_bare_model(self.net_g), self.distiller.teacher.net)
+        teacher = self.distiller.teacher or build_teacher(
+            distillation, torch.device("cpu")
+        )  # with a cache, for this alone
+        cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 
     def setup_optimizers(self) -> None:
@@ -79,6 +84,11 @@ class DistillModel(SRModel):
         connectors = list(self.distiller.connectors.parameters())
         if connectors:
             self.optimizer_g.add_param_group({"params": connectors})
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """SRModel's images, and the teacher's where the batch brings them."""
+        super().feed_data(data)
+        self.target = data["teacher"].to(self.device) if "teacher" in data else None
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step.
@@ -89,7 +99,8 @@ class DistillModel(SRModel):
         self.optimizer_g.zero_grad()
         with self.distiller.recording():
             self.output = self.net_g(self.lq)
-            to_teacher = self.distiller.losses(self.output, self.lq, getattr(self, "gt", None), current_iter)
+            gt = getattr(self, "gt", None)
+            to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
         losses = OrderedDict(**self._losses_to_gt(), **to_teacher)
         self._refuse_nonfinite(losses, current_iter)
         losses, factors = self.term_weights.apply(losses, current_iter, self._student_parameters())

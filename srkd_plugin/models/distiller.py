@@ -9,6 +9,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.models.features import Connectors, Taps
 from srkd_plugin.models.teacher import Teacher
 from srkd_plugin.models.terms import DistillTerm
@@ -18,7 +19,7 @@ class Distiller:
     """Computes the losses of all terms for one batch.
 
     Args:
-        teacher: The frozen teacher.
+        teacher: The frozen teacher; None if every batch brings its images.
         student: The bare student network; taps are set in it.
         terms: The terms, in their order.
 
@@ -26,21 +27,25 @@ class Distiller:
         connectors: Their parameters train with the student; whoever trains may put a DDP wrapper in their place.
 
     Raises:
-        OptionsError: A tap names a module that is not there.
+        OptionsError: A tap names a module that is not there, or there are taps and no teacher.
     """
 
-    def __init__(self, teacher: Teacher, student: nn.Module, terms: list[DistillTerm]) -> None:
+    def __init__(self, teacher: Optional[Teacher], student: nn.Module, terms: list[DistillTerm]) -> None:
         self.teacher = teacher
         self.terms = terms
         self._with_taps = {term.name: term.section.taps for term in terms if term.section.taps is not None}
         self._student_taps = self._set_taps(student, "student")
-        self._teacher_taps = self._set_taps(teacher.net, "teacher")
+        self._teacher_taps = self._set_taps(teacher.net if teacher else None, "teacher")
         self.connectors: nn.Module = Connectors()
 
-    def _set_taps(self, net: nn.Module, whose: str) -> Taps:
+    def _set_taps(self, net: Optional[nn.Module], whose: str) -> Taps:
         paths = [path for taps in self._with_taps.values() for path in getattr(taps, whose)]
-        terms = "/".join(self._with_taps)
-        return Taps(net, paths, key=f"train.distill_opt.{terms}.taps.{whose}")
+        key = f"train.distill_opt.{'/'.join(self._with_taps)}.taps"
+        if net is None and paths:
+            problem = "a teacher cache holds the teacher's images, and not its feature maps"
+            remedy = "Write datasets.train.type: PairedImageDataset, so that the teacher runs; or remove the term."
+            raise OptionsError(key, paths, problem, remedy)
+        return Taps(nn.Identity() if net is None else net, paths, key=f"{key}.{whose}")
 
     @torch.no_grad()
     def build_connectors(self, student: nn.Module, lq: Tensor) -> None:
@@ -64,22 +69,36 @@ class Distiller:
         with self._student_taps.recording() as self._student_maps:
             yield
 
-    def losses(self, output: Tensor, lq: Tensor, gt: Optional[Tensor], iteration: int) -> dict[str, Tensor]:
+    def losses(
+        self,
+        output: Tensor,
+        lq: Tensor,
+        gt: Optional[Tensor],
+        iteration: int,
+        target: Optional[Tensor] = None,
+    ) -> dict[str, Tensor]:
         """The weighted losses of the terms that count in this iteration, by log name.
 
-        The teacher runs only if there is such a term.
+        The teacher runs only if there is such a term, and if the batch did not bring its images or feature maps are
+        compared.
 
         Args:
             output: ``(N, C, H, W)``, the student's SR images, with autograd history.
             lq: ``(N, C, h, w)``, the inputs.
             gt: ``(N, C, H, W)``, or None where the run has none.
             iteration: The first is 1.
+            target: ``(N, C, H, W)``, the teacher's images, if the batch brought them.
+
+        Raises:
+            OptionsError: There are neither the teacher's images nor a teacher, or a loss cannot use what it is given.
         """
         active = [term for term in self.terms if term.section.is_active(iteration)]
         if not active:
             return {}
         with self._teacher_taps.recording() as teacher_maps:
-            images = {"student": output, "teacher": self.teacher(lq), "lq": lq}
+            if target is None or any(term.section.taps for term in active):
+                target = self._run_teacher(lq)
+            images = {"student": output, "teacher": target, "lq": lq}
             if gt is not None:
                 images["gt"] = gt
             student_features = self._student_features(active)
@@ -92,6 +111,12 @@ class Distiller:
                 losses[term.log_name] = term(step)
             return losses
 
+    def _run_teacher(self, lq: Tensor) -> Tensor:
+        if self.teacher is None:
+            problem = "the batch has no teacher image, and there is no teacher"
+            raise OptionsError("datasets.train.type", MISSING, problem, "Use a data set that gives it.")
+        return self.teacher(lq)
+
     def _student_features(self, active: list[DistillTerm]) -> dict[str, list[Tensor]]:
         maps = {
             term.name: [self._student_maps[path] for path in term.section.taps.student]
@@ -101,7 +126,7 @@ class Distiller:
         return self.connectors(maps) if maps else {}
 
     def dry_run(self, student: nn.Module, lq: Tensor, gt: Tensor) -> None:
-        """Run every term, each in the iteration in which it starts.
+        """Run every term, each in the iteration in which it starts; without a teacher, with ``gt`` for its images.
 
         Raises:
             OptionsError: A term cannot use what it is given.
@@ -109,4 +134,4 @@ class Distiller:
         self.build_connectors(student, lq)
         for iteration in sorted({term.section.start for term in self.terms}):
             with self.recording():
-                self.losses(student(lq), lq, gt, iteration)
+                self.losses(student(lq), lq, gt, iteration, target=None if self.teacher else gt)

@@ -1,0 +1,29 @@
+"""A teacher cache of the tiny data, made in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import tiny
+import torch
+
+from srkd_plugin.data.cache_info import CacheInfo, Making
+from srkd_plugin.models.cache_teacher import CacheJob, make_cache
+
+
+def job(opt: dict[str, Any], out: Optional[Path], **making: Any) -> CacheJob:
+    """The making of a cache for a run's options."""
+    return CacheJob(opt, out, Making(**making), torch.device("cpu"))
+
+
+def make(data: Path, teacher: Path, out: Path, **making: Any) -> CacheInfo:
+    """A cache of the tiny teacher."""
+    return make_cache(job(tiny.distill_options(data, teacher), out, **making))
+
+
+def options(data: Path, teacher: Path, cache: Path, name: str = "tiny_cached", iters: int = 4) -> dict[str, Any]:
+    """A distillation that reads the teacher's images from a cache."""
+    opt = tiny.distill_options(data, teacher, name, iters)
+    opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=str(cache))
+    return opt
