@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     wanted = runner.select(runs, args.methods, args.seeds)
     folder = root / "tables" / table.name
     show = lambda command: print(f"$ {command}", flush=True)  # noqa: E731
-    machine = runner.Runner(root, folder, show, args.gpus, args.jobs, args.nproc)
+    machine = runner.Runner(root, folder, Path(__file__).parent, show, args.gpus, args.jobs, args.nproc)
     if args.dry_run:
         for one in wanted:
             if not machine.record_file(one).exists():

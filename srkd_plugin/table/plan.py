@@ -9,19 +9,21 @@
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
+    caches: {plain: [--with_images]}     # flags of cache_teacher.py; a method uses one with cache: plain
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report
     sets:
       Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}
 
 Options files are named relative to the folder above the table's. A section that is merged in goes key by key, but for
-one that names another ``type``, which replaces what was there: its other keys belong to the old type.
+one that names another ``type``, which replaces what was there: its other keys belong to the old type. (Not so in
+``datasets``: there TeacherCacheDataset takes all keys of PairedImageDataset.)
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -61,6 +63,8 @@ class Method(_Section):
     set: dict[str, Any] = Field(default_factory=dict)
     seeds: Optional[list[int]] = None
     baseline: Optional[str] = None
+    cache: Optional[str] = None
+    """Which of ``caches`` the teacher's images come from; without one it runs live."""
     group: str = "main"
 
 
@@ -89,6 +93,7 @@ class Table(_Section):
     distill: dict[str, Any] = Field(default_factory=dict)
     teacher: TeacherRow
     methods: dict[str, Method] = Field(min_length=1)
+    caches: dict[str, list[str]] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
     pairs: list[list[str]] = Field(default_factory=list)
     sets: dict[str, TestSet] = Field(min_length=1)
@@ -104,6 +109,10 @@ class Table(_Section):
     def label_of(self, method: str) -> str:
         """How a method is called in the report."""
         return (method in self.methods and self.methods[method].label) or method
+
+    def cache_path(self, cache: str) -> str:
+        """Where a cache is, below the working directory."""
+        return f"tables/{self.name}/cache_{cache}.lmdb"
 
 
 NESTED = {"methods": Method, "groups": Group, "sets": TestSet}
@@ -121,7 +130,7 @@ class Run:
         name: The experiment's name; the method's and the seed's.
         train: Options of the training; None for a teacher that is given as weights.
         test: Options of the test.
-        scale: The SR factor.
+        cache_flags: How the cache that the training names is made, if it names one.
     """
 
     method: str
@@ -129,6 +138,12 @@ class Run:
     name: str
     train: Optional[dict[str, Any]]
     test: dict[str, Any]
+    cache_flags: Sequence[str] = ()
+
+    @property
+    def cache(self) -> Optional[str]:
+        """The teacher cache that the training reads, below the working directory."""
+        return self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
 
     @property
     def scale(self) -> int:
@@ -173,6 +188,10 @@ def _check_names(table: Table) -> None:
         if missing:
             problem = f"its baseline {table.baseline_of(method)} is not run with {sorted(missing)}"
             raise InputError(f"methods.{method}.seeds", table.seeds_of(method), problem, "Give both the same seeds.")
+    for name, method in table.methods.items():
+        if method.cache is not None and method.cache not in table.caches:
+            hint = nearest(method.cache, table.caches)
+            raise InputError(f"methods.{name}.cache", method.cache, "there is no such cache", hint)
     for name, group in table.groups.items():
         for test_set in group.sets or []:
             if test_set not in table.sets:
@@ -202,15 +221,15 @@ def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
     return f"experiments/{train['name']}/models/net_g_latest.pth", "params_ema" if with_ema else "params"
 
 
-def merge(base: Any, change: Any) -> Any:
+def merge(base: Any, change: Any, replace_types: bool = True) -> Any:
     """``change`` merged into ``base``, as the module says; neither is altered."""
     if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
         return copy.deepcopy(change)
-    if "type" in change and change["type"] != base.get("type"):
+    if replace_types and "type" in change and change["type"] != base.get("type"):
         return copy.deepcopy(dict(change))
     merged = copy.deepcopy(dict(base))
     for key, value in change.items():
-        merged[key] = merge(base.get(key), value)
+        merged[key] = merge(base.get(key), value, replace_types and key != "datasets")
     return merged
 
 
@@ -232,9 +251,13 @@ def _student_run(table: Table, options: Path, method: str, seed: int) -> Run:
         weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
         train = merge(train, {"path": {"pretrain_network_t": weights, "param_key_t": param_key}})
         train = merge(merge(train, {"network_t": teacher.test["network_g"]}), table.distill)
+    flags: Sequence[str] = ()
+    if row.cache is not None:
+        cached = {"type": "TeacherCacheDataset", "dataroot_teacher": table.cache_path(row.cache)}
+        train, flags = merge(train, {"datasets": {"train": cached}}), table.caches[row.cache]
     train = merge(train, row.set)
     train.update(name=name, manual_seed=seed)
-    return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
+    return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
 
 
 def _test(

@@ -30,6 +30,7 @@ class Runner:
     Args:
         root: The working directory: a BasicSR checkout, or any folder, where BasicSR is used as installed.
         folder: Where options, logs and records of the table go.
+        scripts: Where cache_teacher.py is.
         show: Called with every command before it starts.
         gpus: GPUs to share out, one run each; none: every run sees what the environment shows.
         jobs: Runs at a time.
@@ -38,6 +39,7 @@ class Runner:
 
     root: Path
     folder: Path
+    scripts: Path
     show: Callable[[str], None] = print
     gpus: Sequence[str] = ()
     jobs: int = 1
@@ -60,6 +62,7 @@ class Runner:
         first = [run for run in runs if run.method == TEACHER]
         for run in first:
             self._carry_out(run)
+        self._make_caches([run for run in runs if not self.record_file(run).exists()])
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
             try:
                 for done in [pool.submit(self._carry_out, run) for run in runs if run not in first]:
@@ -86,6 +89,22 @@ class Runner:
             train = [*launch, *train, "--launcher", "pytorch"]
         test = self._script("test", self._options_file(run.test["name"]))
         return [["python", *train], ["python", *test]] if run.train is not None else [["python", *test]]
+
+    def _make_caches(self, runs: Sequence[Run]) -> None:
+        """Make the teacher caches that runs name and that are not there, each from the options of the first of them."""
+        for path, run in {run.cache: run for run in reversed(runs) if run.cache is not None}.items():
+            if not (self.root / path).exists():
+                self._write_options(run)
+                options = os.path.relpath(self._options_file(run.name), self.root)
+                script = os.path.relpath(self.scripts / "cache_teacher.py", self.root)
+                name = self.folder / "logs" / f"{Path(path).stem}.txt"
+                self._call(["python", script, "-opt", options, "--out", path, *run.cache_flags], name, "")
+
+    def _write_options(self, run: Run) -> None:
+        for options in (run.train, run.test):
+            if options is not None:
+                text = yaml.safe_dump(options, sort_keys=False)
+                write_atomically(self._options_file(options["name"]), text.encode())
 
     def _script(self, name: str, options: Path, *flags: str) -> list[str]:
         checkout = (self.root / "basicsr" / f"{name}.py").is_file()
@@ -116,11 +135,7 @@ class Runner:
         gpu = self._free.get()
         try:
             logs = [self.log_file(run, step) for step in ("train", "test")]
-            logs[0].parent.mkdir(parents=True, exist_ok=True)
-            for options in (run.train, run.test):
-                if options is not None:
-                    text = yaml.safe_dump(options, sort_keys=False)
-                    write_atomically(self._options_file(options["name"]), text.encode())
+            self._write_options(run)
             *train, test = self.commands(run)
             for command in train:
                 self._call(command, logs[0], gpu)
@@ -136,6 +151,7 @@ class Runner:
         self.show(" ".join(["CUDA_VISIBLE_DEVICES=" + gpu, *command] if gpu else command))
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu} if gpu else dict(os.environ)
         started = time.monotonic()
+        log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as output:
             child = subprocess.Popen(
                 [sys.executable, *command[1:]], cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT
