@@ -12,6 +12,10 @@
       distill_opt:                                # any number of named terms
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+      nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
+    checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
+    datasets:
+      train: {exact_resume: true, ...}            # exact_data, for any model; optional
 
 Sections that BasicSR owns are left to BasicSR.
 """
@@ -29,8 +33,9 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher", "student")
-TRAIN_KEYS = ("distill_opt", "grad_norm_log")
+TOP_KEYS = ("network_t", "teacher", "student", "checkpoints")
+TRAIN_KEYS = ("distill_opt", "grad_norm_log", "nan_policy", "max_skipped")
+EXACT_RESUME = "exact_resume"
 STOCK_TRAIN_KEYS = (
     *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
     *("use_grad_clip", "net_d_iters", "net_d_init_iters", "gan_opt", "optim_d"),
@@ -81,6 +86,24 @@ class GradNormLogSection(_Section):
     """Log it in this many iterations at the start of the run."""
     every: int = Field(default=0, ge=0)
     """And then every so many iterations; 0: never again."""
+
+
+class NonfiniteSection(_Section):
+    """The keys of ``train`` about losses and gradients that are NaN or infinite."""
+
+    nan_policy: Literal["raise", "skip"] = "raise"
+    """``raise``: end the run. ``skip``: leave such an iteration out: no update, of nothing."""
+    max_skipped: int = Field(default=10, ge=1)
+    """How many iterations may be left out in the whole run, resumed or not; the next one ends it."""
+
+
+class CheckpointsSection(_Section):
+    """``checkpoints``: which ones stay; all of them unless ``keep_last`` is given."""
+
+    keep_last: Optional[int] = Field(default=None, ge=1)
+    """So many of the newest; with 2 or more there is one to fall back to."""
+    keep_best: Optional[str] = None
+    """A metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
 
 
 class TapsSection(_Section):
@@ -158,6 +181,8 @@ class Distillation(BaseModel):
     path: PathSection
     terms: dict[str, TermSection]
     grad_norm_log: GradNormLogSection
+    nonfinite: NonfiniteSection
+    checkpoints: CheckpointsSection
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
@@ -168,6 +193,20 @@ def is_ours(opt: Mapping[str, Any]) -> bool:
         or any(key in opt for key in TOP_KEYS)
         or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
     )
+
+
+def exact_data(opt: Mapping[str, Any]) -> bool:
+    """Whether each training sample is to draw from a random stream of its own (``datasets.train.exact_resume``).
+
+    Raises:
+        OptionsError: The key is neither true nor false.
+    """
+    datasets = opt.get("datasets")
+    train_set = datasets.get("train") if isinstance(datasets, Mapping) else None
+    value = train_set.get(EXACT_RESUME, False) if isinstance(train_set, Mapping) else False
+    if not isinstance(value, bool):
+        raise OptionsError(f"datasets.train.{EXACT_RESUME}", value, "true or false is expected", "Correct the value.")
+    return value
 
 
 @contextmanager
@@ -209,7 +248,13 @@ def read(opt: Mapping[str, Any]) -> Distillation:
         path=check_section(PathSection, "path", _own_path_keys(path)),
         terms=_terms(train.get("distill_opt") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+        nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
+        checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),
     )
+
+
+def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: section[key] for key in model.model_fields if key in section}
 
 
 def _check_top_level(opt: Mapping[str, Any]) -> None:
@@ -219,13 +264,18 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            "Write model_type: DistillModel, or remove network_t, teacher, student, distill_opt and grad_norm_log.",
+            f"Write model_type: DistillModel, or remove {_named_of_ours(opt)}.",
         )
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
     _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
     _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
+
+
+def _named_of_ours(opt: Mapping[str, Any]) -> str:
+    named = [key for key in TOP_KEYS if key in opt]
+    return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if key in (opt.get("train") or {})])
 
 
 def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:
@@ -251,7 +301,7 @@ def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Ite
 def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
     ours = tuple(PathSection.model_fields)
     _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
-    return {key: path[key] for key in ours if key in path}
+    return _only(path, PathSection)
 
 
 def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:

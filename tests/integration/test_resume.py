@@ -1,0 +1,133 @@
+"""Runs of BasicSR's own trainer that are killed, asked to end, or find broken files, and go on with --auto_resume."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+import torch
+
+pytestmark = [pytest.mark.integration, tiny.needs_autoload]
+
+ITERS = 40
+LAUNCH = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]}
+STATES = "experiments/tiny_distill/training_states"
+TERMS = {
+    "contrastive": {"type": "ContrastiveLoss", "balance": {"target": 1.0, "every": 3}},
+    "fitnet": {
+        "type": "FeatureLoss",
+        "taps": {"student": ["body.0"], "teacher": ["body.1"]},
+        "connector": {"kernel_size": 1},
+    },
+}
+
+
+@pytest.fixture
+def opt(data, teacher_file):
+    """Several short epochs, whose ends are not those of checkpoints; validation; connectors, balance, EMA, warm-up."""
+    opt = tiny.distill_options(data, teacher_file, iters=ITERS)
+    opt["train"]["distill_opt"] = TERMS
+    opt["train"]["warmup_iter"] = 7
+    opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [9, 21], "gamma": 0.5}
+    opt["datasets"]["train"].update(exact_resume=True, dataset_enlarge_ratio=5)
+    opt["logger"]["save_checkpoint_freq"] = 4
+    opt["val"]["val_freq"] = 8
+    return opt
+
+
+def start(checkout, opt, *more, processes=1):
+    file = tiny.write_options(opt, checkout / "options.yml")
+    launcher = ["--launcher", "pytorch"] if processes > 1 else []
+    command = [sys.executable, *LAUNCH[processes], "basicsr/train.py", "-opt", file, "--auto_resume", *launcher, *more]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = open(checkout / "log.txt", "ab")  # noqa: SIM115 (the process writes to it)
+    return subprocess.Popen(
+        list(map(str, command)), cwd=checkout, env=env, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def finish(checkout, opt, processes=1):
+    with start(checkout, opt, processes=processes) as process:
+        code = process.wait(240)
+    assert code == 0, (checkout / "log.txt").read_text()[-3000:]
+
+
+def states(checkout):
+    folder = checkout / STATES
+    return sorted(int(f.stem) for f in folder.glob("[0-9]*.state")) if folder.is_dir() else []
+
+
+def when_more_than(checkout, process, count):
+    """Wait until there are more states than this, or the process has ended."""
+    end = time.monotonic() + 120
+    while len(states(checkout)) <= count and process.poll() is None:
+        assert time.monotonic() < end, (checkout / "log.txt").read_text()[-3000:]
+        time.sleep(0.005)
+
+
+def kill_group(process, number=signal.SIGKILL):
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
+    return process.wait(60)
+
+
+def kill_and_resume(checkout, opt, kills, seed, processes=1):
+    rng = random.Random(seed)
+    killed = 0
+    for _ in range(kills):
+        process = start(checkout, opt, processes=processes)
+        when_more_than(checkout, process, len(states(checkout)) + rng.randrange(2))
+        time.sleep(rng.random() * 0.05)
+        killed += kill_group(process) == -signal.SIGKILL
+    finish(checkout, opt, processes)
+    assert killed >= kills - 1, "the run ended before it was killed: nothing was tested"
+
+
+def content(checkout):
+    """Everything that a finished run leaves and that decides about its future."""
+    root = checkout / "experiments/tiny_distill"
+    return {
+        "latest": torch.load(root / "models/net_g_latest.pth", weights_only=True),
+        "state": torch.load(checkout / STATES / f"{ITERS}.state", weights_only=False),
+    }
+
+
+def differences(a, b, where=""):
+    """Paths at which two nested values differ, tensors compared bit for bit."""
+    if isinstance(a, dict):
+        missing = [f"{where}/{key}" for key in a.keys() ^ b.keys()]
+        return missing + [d for key in a.keys() & b.keys() for d in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, (list, tuple)):
+        missing = [f"{where}/length"] if len(a) != len(b) else []
+        return missing + [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{where}/{i}")]
+    same = torch.equal(a, b) if torch.is_tensor(a) else a == b
+    return [] if same else [where]
+
+
+def undisturbed(tmp_path, opt, processes=1):
+    root = tmp_path / "undisturbed"
+    root.mkdir()
+    finish(tiny.copy_basicsr(root), opt, processes)
+    return content(root)
+
+
+@pytest.mark.parametrize(
+    ("workers", "more", "processes"),
+    [
+        pytest.param(0, {"prefetch_mode": "cpu"}, 1, id="no workers, prefetch"),
+        pytest.param(2, {"persistent_workers": True, "prefetch_mode": "cpu"}, 1, id="persistent workers, prefetch"),
+        pytest.param(1, {}, 2, id="two ranks"),
+    ],
+)
+def test_a_killed_run_ends_as_one_that_was_not(checkout, tmp_path, opt, workers, more, processes):
+    opt["datasets"]["train"].update(num_worker_per_gpu=workers, **more)
+    if processes == 2:
+        opt["datasets"]["train"]["dataset_enlarge_ratio"] = 10
+    kill_and_resume(checkout, opt, kills=3, seed=workers, processes=processes)
+    assert differences(content(checkout), undisturbed(tmp_path, opt, processes)) == []
