@@ -17,6 +17,8 @@ There are two kinds of change.
   it is broken.
 - ``build_dataloader`` (:mod:`srkd_plugin.resume`): stock begins the epoch anew on resume. Acts for runs with
   ``datasets.train.exact_resume: true``, too, whatever their model. SIGTERM and Ctrl-C are heard from there on.
+- ``build_model`` (:mod:`srkd_plugin.resume`): the model is handed the validation sets, for a validation that a killed
+  run missed.
 
 A run whose options name nothing of ours, on a machine with CUDA, runs the stock functions with the stock arguments.
 """
@@ -130,10 +132,19 @@ def _parse_options(
     resumption = Resumption(opt, _leave)
     if "load_resume_state" in caller and (ours or exact or not has_cuda()):
         caller["load_resume_state"] = resumption.load_resume_state
-    if "build_dataloader" in caller and is_train and (ours or exact):
-        stock_build = getattr(caller["build_dataloader"], "func", caller["build_dataloader"])
-        caller["build_dataloader"] = functools.partial(resumption.build_dataloader, stock_build)
+    for name in ("build_dataloader", "build_model"):
+        if name in caller and is_train:
+            stock_build = getattr(
+                caller[name], _MARK, caller[name]
+            )  # an earlier run in this process may have changed it
+            caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
     return opt, args
+
+
+def _bound(change: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
+    changed = functools.partial(change, stock)
+    setattr(changed, _MARK, stock)
+    return changed
 
 
 def _leave(error: OptionsError) -> None:

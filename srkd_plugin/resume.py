@@ -1,4 +1,4 @@
-"""What our runs put in place of two functions of BasicSR's ``train.py``, so that they go on where they ended.
+"""What our runs put in place of three functions of BasicSR's ``train.py``, so that they go on where they ended.
 
 :mod:`srkd_plugin.host` says when, and puts them there.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -15,8 +16,13 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.utils import stop_signals
 from srkd_plugin.utils.checkpoint_files import iterations_in, load_pair
 
-ITERS_PER_EPOCH = "iters_per_epoch"
-"""Key that is added to the options, for the model: batches of an epoch; it comes with the signal handlers."""
+
+@dataclass
+class TrainerData:
+    """What the trainer has and BasicSR's models do not: they get it as the attribute ``trainer_data``."""
+
+    iters_per_epoch: int = 0
+    val_loaders: list[Any] = field(default_factory=list)
 
 
 class Resumption:
@@ -33,6 +39,7 @@ class Resumption:
         self.exact = options.exact_data(opt)
         self._leave = leave
         self._state: Optional[dict[str, Any]] = None
+        self._data = TrainerData()
 
     def load_resume_state(self, opt: dict[str, Any]) -> Optional[dict[str, Any]]:
         """Stand-in for ``load_resume_state``, for our runs and for machines without CUDA.
@@ -76,13 +83,20 @@ class Resumption:
 
         if kw.get("sampler") is None:
             loader = stock(dataset, dataset_opt, **kw)
+            self._data.val_loaders.append(loader)
         else:
             loader = build_train_loader(stock, dataset, dataset_opt, exact=self.exact, **kw)
             loader.sampler.start = self._start(batches=len(loader), batch=loader.batch_size)
             if self.ours:
-                self.opt[ITERS_PER_EPOCH] = len(loader)
+                self._data.iters_per_epoch = len(loader)
                 stop_signals.listen()
         return with_own_generator(loader, kw["seed"]) if self.exact else loader
+
+    def build_model(self, stock: Callable[..., Any], opt: dict[str, Any]) -> Any:
+        """Stand-in for ``build_model``: the model is told what the trainer has."""
+        model = stock(opt)
+        model.trainer_data = self._data
+        return model
 
     def _start(self, batches: int, batch: int) -> tuple[int, int]:
         if self._state is None:

@@ -21,7 +21,7 @@ from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
-from srkd_plugin.resume import ITERS_PER_EPOCH
+from srkd_plugin.resume import TrainerData
 from srkd_plugin.utils import random_state, stop_signals
 from srkd_plugin.utils.ranks import all_are, gathered
 
@@ -39,6 +39,8 @@ class DistillModel(SRModel):
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
 
+    trainer_data = TrainerData()
+
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
@@ -50,6 +52,7 @@ class DistillModel(SRModel):
         self.guard = StepGuard(distillation.nonfinite)
         self.checkpoints = Checkpoints(self.opt, distillation.checkpoints)
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
+        self._resumed_at: Optional[int] = None
 
         train_opt = self.opt["train"]
         without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
@@ -89,6 +92,8 @@ class DistillModel(SRModel):
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """SRModel's; before it, the run ends if it was asked to: all of the iteration before is done here."""
+        if self._resumed_at == current_iter - 1:
+            self._validate_if_missed(current_iter - 1)
         if self.guard.ending:
             self._save_and_end(current_iter - 1)
         super().update_learning_rate(current_iter, warmup_iter)
@@ -169,6 +174,7 @@ class DistillModel(SRModel):
         self.term_weights.load_state_dict(resume_state["term_weights"])
         self.guard.skipped = resume_state.get("skipped", 0)
         self._replay_validations(resume_state.get("validations") or {})
+        self._resumed_at = resume_state["iter"]
         ranks = resume_state.get("ranks") or []
         if len(ranks) == self.opt["world_size"]:
             self._random_state = ranks[self.opt["rank"]]["random"]
@@ -186,6 +192,15 @@ class DistillModel(SRModel):
                 for metric in metrics.keys() & results.keys():
                     self._update_best_metric_result(dataset, metric, results[metric], iteration)
 
+    def _validate_if_missed(self, iteration: int) -> None:
+        """BasicSR validates after it saves: a run that is killed in between has the checkpoint and no results."""
+        section = self.opt.get("val")
+        if not section or not section.get("metrics") or iteration % section["val_freq"]:
+            return
+        for loader in self.trainer_data.val_loaders:
+            if loader.dataset.opt["name"] not in self.checkpoints.validations.get(iteration, {}):
+                self.validation(loader, iteration, None, section["save_img"])
+
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         if self.is_train and self.opt["rank"] == 0:
@@ -193,7 +208,9 @@ class DistillModel(SRModel):
 
     def _save_and_end(self, iteration: int) -> None:
         """Save what was reached and end the process, on all ranks: ``stop_signals.STOPPED``, or 1 if it failed."""
-        saved = self.checkpoints.is_saved(iteration) or self._save(iteration // self.opt[ITERS_PER_EPOCH], iteration)
+        saved = self.checkpoints.is_saved(iteration) or self._save(
+            iteration // self.trainer_data.iters_per_epoch, iteration
+        )
         saved = all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
         if saved:
             get_root_logger().info(f"Ended on request after iteration {iteration:,d}; --auto_resume goes on from here.")
