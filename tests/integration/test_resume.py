@@ -130,3 +130,22 @@ def test_a_killed_run_ends_as_one_that_was_not(checkout, tmp_path, opt, workers,
         opt["datasets"]["train"]["dataset_enlarge_ratio"] = 10
     kill_and_resume(checkout, opt, kills=2, seed=workers, processes=processes)
     assert differences(content(checkout), undisturbed(tmp_path, opt, processes)) == []
+
+
+def test_sigterm_saves_and_the_run_goes_on(checkout, opt):
+    """The signal goes to the whole process group, loader workers included, as SLURM and terminals send it."""
+    opt["train"]["total_iter"] = 100_000
+    opt["datasets"]["train"].update(num_worker_per_gpu=2, persistent_workers=True)
+    opt["logger"]["save_checkpoint_freq"] = 90_000
+    opt["val"]["val_freq"] = 90_000
+    process = start(checkout, opt)
+    log = checkout / "log.txt"
+    while "iter:       2" not in log.read_text() and process.poll() is None:
+        time.sleep(0.05)
+    assert kill_group(process, signal.SIGTERM) == 75, log.read_text()[-3000:]
+    (saved,) = states(checkout)
+    assert f"Ended on request after iteration {saved:,d}" in log.read_text()
+    opt["train"]["total_iter"] = saved + 2
+    finish(checkout, opt)
+    assert f"iter: {saved}." in log.read_text()
+    assert (checkout / "experiments/tiny_distill/models/net_g_latest.pth").exists()
