@@ -149,3 +149,36 @@ def test_sigterm_saves_and_the_run_goes_on(checkout, opt):
     finish(checkout, opt)
     assert f"iter: {saved}." in log.read_text()
     assert (checkout / "experiments/tiny_distill/models/net_g_latest.pth").exists()
+
+
+GUARD_OF_RANK = """
+import os, sys, torch
+import srkd_plugin.registration
+import torch.distributed as dist
+from srkd_plugin.models.step_guard import StepGuard
+from srkd_plugin.options import NonfiniteSection
+dist.init_process_group("gloo")
+rank, weight = dist.get_rank(), torch.nn.Parameter(torch.ones(2))
+weight.grad = torch.ones(2)
+describe = lambda bad, gradients: f"{bad} {gradients} im{rank}.png"
+def look(section, value, asked=False):
+    guard = StepGuard(section)
+    passed = guard.passes({"l_pix": torch.tensor(value)}, [weight], asked, 7, describe)
+    return passed, guard.skipped, guard.ending
+found = [look(NonfiniteSection(nan_policy="skip"), float("nan") if rank else 1.0)]
+found.append(look(NonfiniteSection(), 1.0, asked=rank == 1))
+weight.grad[0] = float("inf") if rank else 0.0
+try:
+    look(NonfiniteSection(), 1.0)
+except FloatingPointError as error:
+    found.append(str(error).split(". The")[0])
+with open(f"{sys.argv[1]}/{rank}.txt", "w") as file:
+    file.write(repr(found))
+"""
+
+
+def test_ranks_act_alike_on_bad_values_and_signals(tmp_path):
+    (tmp_path / "guard.py").write_text(GUARD_OF_RANK)
+    tiny.run_ok(*LAUNCH[2], "guard.py", tmp_path, cwd=tmp_path)
+    expected = [(False, 1, False), (True, 0, True), "iteration 7: rank 0: [] True im0.png; rank 1: [] True im1.png"]
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == [repr(expected)] * 2
