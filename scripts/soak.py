@@ -18,9 +18,9 @@ from srkd_plugin.utils.command import positive_int, run
 
 PROJECT = Path(__file__).resolve().parent.parent
 NETWORK = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
-ITERS, EVERY = 60, 5
+ITERS, EVERY = 300, 10
 EXPERIMENT = Path("experiments/soak")
-DISK = 2 << 20
+DISK = 600 << 10
 """Bytes of the small disk: some checkpoints fit, not all."""
 
 
