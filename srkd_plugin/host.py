@@ -7,13 +7,18 @@ There are two kinds of change.
 - :func:`functional_tensor_module`: torchvision >= 0.17 has no ``functional_tensor``. Acts if the module is missing.
 - :func:`_init_dist_pytorch_cpu`: stock divides by the number of GPUs. Acts if there is no CUDA device.
 - :func:`_model_to_device_cpu`: stock hands DDP a CUDA device id. Acts if there is no CUDA device and DDP is used.
-- :func:`_load_resume_state`: stock asks for the current GPU. Acts if there is no CUDA device.
+- ``load_resume_state`` (:mod:`srkd_plugin.resume`): stock asks for the current GPU. Acts if there is no CUDA device.
 
 *Changes for our own runs* act only if the options name something of ours (:func:`srkd_plugin.options.is_ours`):
 
 - :func:`_parse_options`: options are checked before BasicSR archives an earlier experiment of the same name.
-- :func:`_load_resume_state`: stock rewrites the teacher's path and key on resume, and looks for ``--auto_resume`` under
-  the working directory although it writes under its root.
+- ``load_resume_state`` (:mod:`srkd_plugin.resume`): stock rewrites the teacher's path and key on resume, looks for
+  ``--auto_resume`` under the working directory although it writes under its root, and takes the newest state even if
+  it is broken.
+- ``build_dataloader`` (:mod:`srkd_plugin.resume`): stock begins the epoch anew on resume. Acts for runs with
+  ``datasets.train.exact_resume: true``, too, whatever their model. SIGTERM and Ctrl-C are heard from there on.
+- ``build_model`` (:mod:`srkd_plugin.resume`): the model is handed the validation sets, for a validation that a killed
+  run missed.
 
 A run whose options name nothing of ours, on a machine with CUDA, runs the stock functions with the stock arguments.
 """
@@ -24,10 +29,11 @@ import functools
 import os
 import sys
 from types import ModuleType
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from srkd_plugin import options
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.resume import Resumption
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
@@ -116,15 +122,29 @@ def _parse_options(
     """
     opt, args = stock(root_path, is_train)
     ours = options.is_ours(opt)
-    if ours and is_train:
-        try:
+    try:
+        exact = options.exact_data(opt)
+        if ours and is_train:
             check(opt)
-        except OptionsError as error:
-            _leave(error)
+    except OptionsError as error:
+        _leave(error)
     caller = sys._getframe(2).f_globals  # 0: here, 1: `changed` of _replace, 2: train_pipeline
-    if "load_resume_state" in caller and (ours or not has_cuda()):
-        caller["load_resume_state"] = _load_resume_state
+    resumption = Resumption(opt, _leave)
+    if "load_resume_state" in caller and (ours or exact or not has_cuda()):
+        caller["load_resume_state"] = resumption.load_resume_state
+    for name in ("build_dataloader", "build_model"):
+        if name in caller and is_train:
+            stock_build = getattr(
+                caller[name], _MARK, caller[name]
+            )  # an earlier run in this process may have changed it
+            caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
     return opt, args
+
+
+def _bound(change: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
+    changed = functools.partial(change, stock)
+    setattr(changed, _MARK, stock)
+    return changed
 
 
 def _leave(error: OptionsError) -> None:
@@ -133,32 +153,3 @@ def _leave(error: OptionsError) -> None:
         raise error
     print(f"srkd_plugin: options error: {error}", file=sys.stderr, flush=True)
     raise SystemExit(2)
-
-
-def _load_resume_state(opt: dict[str, Any]) -> Optional[dict[str, Any]]:
-    """Stand-in for ``basicsr.train.load_resume_state``, for our runs and for machines without CUDA.
-
-    The state is loaded to host memory: ``Optimizer.load_state_dict`` moves it to the parameters' device by itself.
-    """
-    import torch
-    from basicsr.utils.misc import check_resume
-
-    path = _newest_state(opt) if opt["auto_resume"] else opt["path"].get("resume_state")
-    if not path:
-        return None
-    opt["path"]["resume_state"] = path
-    state = torch.load(path, map_location="cpu")
-    with options.teacher_paths_kept(opt):
-        check_resume(opt, state["iter"])
-    return state
-
-
-def _newest_state(opt: dict[str, Any]) -> Optional[str]:
-    if options.is_ours(opt):
-        folder = opt["path"]["training_states"]
-    else:  # a stock run looks where stock looks: under the working directory
-        folder = os.path.join("experiments", opt["name"], "training_states")
-    if not os.path.isdir(folder):
-        return None
-    iters = [int(name[: -len(".state")]) for name in os.listdir(folder) if name.endswith(".state")]
-    return os.path.join(folder, f"{max(iters)}.state") if iters else None

@@ -12,8 +12,11 @@
       distill_opt:                                # any number of named terms
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+      nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
+    checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
     datasets:
       train:
+        exact_resume: true                        # exact_data, for any model; optional
         type: TeacherCacheDataset                 # optional: the teacher's images come from a cache
         dataroot_teacher: teacher.lmdb            # CacheSection; the other keys are PairedImageDataset's
 
@@ -33,8 +36,9 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher", "student")
-TRAIN_KEYS = ("distill_opt", "grad_norm_log")
+TOP_KEYS = ("network_t", "teacher", "student", "checkpoints")
+TRAIN_KEYS = ("distill_opt", "grad_norm_log", "nan_policy", "max_skipped")
+EXACT_RESUME = "exact_resume"
 STOCK_TRAIN_KEYS = (
     *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
     *("use_grad_clip", "net_d_iters", "net_d_init_iters", "gan_opt", "optim_d"),
@@ -98,6 +102,24 @@ class GradNormLogSection(_Section):
     """Log it in this many iterations at the start of the run."""
     every: int = Field(default=0, ge=0)
     """And then every so many iterations; 0: never again."""
+
+
+class NonfiniteSection(_Section):
+    """The keys of ``train`` about losses and gradients that are NaN or infinite."""
+
+    nan_policy: Literal["raise", "skip"] = "raise"
+    """``raise``: end the run. ``skip``: leave such an iteration out: no update, of nothing."""
+    max_skipped: int = Field(default=10, ge=1)
+    """How many iterations may be left out in the whole run, resumed or not; the next one ends it."""
+
+
+class CheckpointsSection(_Section):
+    """``checkpoints``: which ones stay; all of them unless ``keep_last`` is given."""
+
+    keep_last: Optional[int] = Field(default=None, ge=1)
+    """So many of the newest; with 2 or more there is one to fall back to."""
+    keep_best: Optional[str] = None
+    """A metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
 
 
 class TapsSection(_Section):
@@ -177,6 +199,8 @@ class Distillation(BaseModel):
     """Where the teacher's images come from, if not from the teacher."""
     terms: dict[str, TermSection]
     grad_norm_log: GradNormLogSection
+    nonfinite: NonfiniteSection
+    checkpoints: CheckpointsSection
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
@@ -188,6 +212,18 @@ def is_ours(opt: Mapping[str, Any]) -> bool:
         or any(section.get("type") == CACHE_DATASET for section in _data_sets(opt).values())
         or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
     )
+
+
+def exact_data(opt: Mapping[str, Any]) -> bool:
+    """Whether each training sample is to draw from a random stream of its own (``datasets.train.exact_resume``).
+
+    Raises:
+        OptionsError: The key is neither true nor false.
+    """
+    value = _data_sets(opt).get("train", {}).get(EXACT_RESUME, False)
+    if not isinstance(value, bool):
+        raise OptionsError(f"datasets.train.{EXACT_RESUME}", value, "true or false is expected", "Correct the value.")
+    return value
 
 
 def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -236,7 +272,13 @@ def read(opt: Mapping[str, Any]) -> Distillation:
         cache=_cache(opt),
         terms=_terms(train.get("distill_opt") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+        nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
+        checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),
     )
+
+
+def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: section[key] for key in model.model_fields if key in section}
 
 
 def _check_top_level(opt: Mapping[str, Any]) -> None:
@@ -246,14 +288,19 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            "Write model_type: DistillModel, or remove network_t, teacher, student, distill_opt, grad_norm_log and "
-            f"{CACHE_DATASET}.",
+            f"Write model_type: DistillModel, or remove {_named_of_ours(opt)}.",
         )
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
     _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
     _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
+
+
+def _named_of_ours(opt: Mapping[str, Any]) -> str:
+    named = [key for key in TOP_KEYS if key in opt]
+    named += [CACHE_DATASET] if any(s.get("type") == CACHE_DATASET for s in _data_sets(opt).values()) else []
+    return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if key in (opt.get("train") or {})])
 
 
 def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:
@@ -279,7 +326,7 @@ def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Ite
 def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
     ours = tuple(PathSection.model_fields)
     _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
-    return {key: path[key] for key in ours if key in path}
+    return _only(path, PathSection)
 
 
 def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
@@ -294,8 +341,7 @@ def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
         if section.get(key) is not None:
             problem = "a cache holds the teacher's images for inputs that are not normalised"
             raise OptionsError(f"{where}.{key}", section[key], problem, f"Remove it, or {CACHE_DATASET}.")
-    own = {key: section[key] for key in CacheSection.model_fields if key in section}
-    return check_section(CacheSection, where, own)
+    return check_section(CacheSection, where, _only(section, CacheSection))
 
 
 def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:

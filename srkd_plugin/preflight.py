@@ -56,6 +56,7 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
     _check_start(opt, distillation)
     _check_every_iteration_has_a_loss(opt, distillation)
     _check_balances(opt, distillation)
+    _check_keep_best(opt, distillation.checkpoints)
     _check_taps_and_gpus(opt, distillation)
     device = _device(opt)
     if distillation.cache is None:
@@ -169,6 +170,23 @@ def _check_balances(opt: Mapping[str, Any], distillation: options.Distillation) 
             problem = "it is measured against pixel_opt's gradient, and there is no train.pixel_opt"
             remedy = "Add pixel_opt, or give the term a loss_weight instead."
             raise OptionsError(f"train.distill_opt.{name}.balance", term.balance.model_dump(), problem, remedy)
+
+
+def _check_keep_best(opt: Mapping[str, Any], section: options.CheckpointsSection) -> None:
+    """The best checkpoint can only be told if what is validated is saved."""
+    if section.keep_best is None:
+        return
+    validation, every = opt.get("val") or {}, opt["logger"]["save_checkpoint_freq"]
+    metrics = validation.get("metrics") or {}
+    if section.keep_best not in metrics:
+        problem = "it is no metric of val.metrics"
+        raise OptionsError("checkpoints.keep_best", section.keep_best, problem, nearest(section.keep_best, metrics))
+    if section.keep_last is None:
+        problem = "all checkpoints stay unless keep_last is given"
+        raise OptionsError("checkpoints.keep_best", section.keep_best, problem, "Add keep_last, or remove keep_best.")
+    if validation["val_freq"] % every:
+        problem = f"with checkpoints.keep_best it must be a multiple of logger.save_checkpoint_freq, {every}"
+        raise OptionsError("val.val_freq", validation["val_freq"], problem, f"Write {every}, or 2 x, 3 x ... as much.")
 
 
 def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillation) -> None:

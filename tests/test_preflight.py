@@ -70,6 +70,13 @@ BAD = [
     ("path/param_key_t", "param", "has no weights under this key. The file has: params, params_ema."),
     ("path/param_key_t", 1, "path.param_key_t = 1: Input should be a valid string"),
     ("path/strict_load_t", "true", "path.strict_load_t = 'true': Input should be a valid boolean"),
+    ("train/nan_policy", "ignore", "train.nan_policy = 'ignore': Input should be 'raise' or 'skip'"),
+    ("train/nan_polcy", "skip", "train.nan_polcy = 'skip': unknown key. Did you mean 'nan_policy'?"),
+    ("train/max_skipped", 0, "train.max_skipped = 0: Input should be greater than or equal to 1"),
+    ("checkpoints/keep_lsat", 3, "checkpoints.keep_lsat = 3: unknown key. Did you mean 'keep_last'?"),
+    ("checkpoints/keep_last", 0, "checkpoints.keep_last = 0: Input should be greater than or equal to 1"),
+    ("checkpoints", {"keep_last": 2, "keep_best": "psrn"}, "checkpoints.keep_best = 'psrn': it is no metric of val"),
+    ("checkpoints/keep_best", "psnr", "checkpoints.keep_best = 'psnr': all checkpoints stay unless keep_last is given"),
     ("train/distill_opt", DELETE, "train.distill_opt is missing: DistillModel needs it"),
     ("train/distill_opt", {}, "train.distill_opt = {}: DistillModel needs it"),
     ("train/distill_op", {}, "train.distill_op = {}: unknown key. Did you mean 'distill_opt'?"),
@@ -262,3 +269,12 @@ def test_yaml_numbers_without_a_dot_are_text():
     """The reason for the remedy about 1e-4: YAML 1.1, which BasicSR's files are, wants a dot."""
     assert yaml.safe_load("a: 1e-4")["a"] == "1e-4"
     assert yaml.safe_load("a: !!float 1e-4")["a"] == yaml.safe_load("a: 1.0e-4")["a"] == 1e-4
+
+
+def test_the_best_checkpoint_must_be_one_that_is_saved(good):
+    opt = changed(good, "checkpoints", {"keep_last": 2, "keep_best": "psnr"})
+    opt["val"]["val_freq"] = 4
+    assert preflight.check(opt).checkpoints.keep_best == "psnr"
+    opt["val"]["val_freq"] = 3
+    with pytest.raises(OptionsError, match=r"val\.val_freq = 3: .*multiple of logger\.save_checkpoint_freq, 2"):
+        preflight.check(opt)

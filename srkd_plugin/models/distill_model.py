@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -13,13 +13,17 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin import options
-from srkd_plugin.models.checkpoint import save_atomically
+from srkd_plugin.models.checkpoints import Checkpoints, describe_files, on_cpu
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.step_guard import StepGuard, terms_with_bad_gradient
 from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.resume import TrainerData
+from srkd_plugin.utils import random_state, stop_signals
+from srkd_plugin.utils.ranks import all_are, gathered
 
 
 @MODEL_REGISTRY.register()
@@ -35,6 +39,8 @@ class DistillModel(SRModel):
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
 
+    trainer_data = TrainerData()
+
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
@@ -43,6 +49,10 @@ class DistillModel(SRModel):
         self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log
         self._grad_norms_logged = 0
+        self.guard = StepGuard(distillation.nonfinite)
+        self.checkpoints = Checkpoints(self.opt, distillation.checkpoints)
+        self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
+        self._resumed_at: Optional[int] = None
 
         train_opt = self.opt["train"]
         without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
@@ -85,56 +95,139 @@ class DistillModel(SRModel):
         if connectors:
             self.optimizer_g.add_param_group({"params": connectors})
 
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """SRModel's images, and the teacher's where the batch brings them."""
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """SRModel's; before it, the run ends if it was asked to: all of the iteration before is done here."""
+        if self._resumed_at == current_iter - 1:
+            self._validate_if_missed(current_iter - 1)
+        if self.guard.ending:
+            self._save_and_end(current_iter - 1)
+        super().update_learning_rate(current_iter, warmup_iter)
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """SRModel's images; the teacher's where the batch brings them; and the file names, for errors."""
         super().feed_data(data)
         self.target = data["teacher"].to(self.device) if "teacher" in data else None
+        self._files = {key: data[key] for key in ("lq_path", "gt_path") if key in data}
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step.
 
         Raises:
-            FloatingPointError: A loss is NaN or infinite; nothing has been updated.
+            FloatingPointError: A loss or gradient is NaN or infinite (see ``nan_policy``); nothing has been updated.
         """
+        if self._random_state is not None:
+            random_state.restore(self._random_state)
+            self._random_state = None
+        buffers = self._buffers_to_keep()
         self.optimizer_g.zero_grad()
-        with self.distiller.recording():
-            self.output = self.net_g(self.lq)
-            gt = getattr(self, "gt", None)
-            to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
-        losses = OrderedDict(**self._losses_to_gt(), **to_teacher)
-        self._refuse_nonfinite(losses, current_iter)
-        losses, factors = self.term_weights.apply(losses, current_iter, self._student_parameters())
+        unweighted = self._losses(self.net_g, current_iter)
+        losses, factors = self.term_weights.apply(unweighted, current_iter, self._student_parameters())
         log = OrderedDict(**losses, **factors)
         if self._grad_norms_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
         sum(losses.values()).backward()
-        self.optimizer_g.step()
+        if self._is_finite(unweighted, current_iter):
+            self.optimizer_g.step()
+            if self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
+        else:
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
         self.log_dict = self.reduce_loss_dict(log)
         self._report_grad_norms(current_iter)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
 
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """SRModel's training state, and that of the connectors and the terms' balances; rank 0 only."""
-        if current_iter == -1 or self.opt["rank"] != 0:
-            return
-        state = {
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save a checkpoint: the student's file and the training state, whole or not at all; see ``Checkpoints``.
+
+        All ranks come here. If it cannot be saved, that is logged, and the run goes on; the next time may do better.
+
+        Raises:
+            FloatingPointError: The student's weights are not finite; nothing was saved.
+            OSError: The weights at the end of training (``current_iter`` -1) cannot be saved.
+        """
+        if not self._save(epoch, current_iter) and current_iter == -1:
+            raise OSError("the weights at the end of training were not saved; free the disk, and use --auto_resume")
+
+    def _save(self, epoch: int, current_iter: int) -> bool:
+        """Save on rank 0, with what all ranks contribute; whether it was saved, True on the others."""
+        state = self._training_state(epoch, current_iter)
+        if self.opt["rank"] != 0:
+            return True
+        student = {"params": on_cpu(self.get_bare_model(self.net_g).state_dict())}
+        if hasattr(self, "net_g_ema"):
+            student["params_ema"] = on_cpu(self.net_g_ema.state_dict())
+        return self.checkpoints.save(current_iter, student, state)
+
+    def _training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
+        """SRModel's training state, and everything else that decides how the run goes on."""
+        return {
             "epoch": epoch,
             "iter": current_iter,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "connectors": self.get_bare_model(self.distiller.connectors).state_dict(),
             "term_weights": self.term_weights.state_dict(),
+            "skipped": self.guard.skipped,
+            "ranks": gathered({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),
         }
-        save_atomically(state, os.path.join(self.opt["path"]["training_states"], f"{current_iter}.state"))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a training state."""
         super().resume_training(resume_state)
         self.get_bare_model(self.distiller.connectors).load_state_dict(resume_state["connectors"])
         self.term_weights.load_state_dict(resume_state["term_weights"])
+        self.guard.skipped = resume_state.get("skipped", 0)
+        self._replay_validations(resume_state.get("validations") or {})
+        self._resumed_at = resume_state["iter"]
+        ranks = resume_state.get("ranks") or []
+        if len(ranks) == self.opt["world_size"]:
+            self._random_state = ranks[self.opt["rank"]]["random"]
+        else:
+            text = f"The state has random states of {len(ranks)} ranks, and there are {self.opt['world_size']} now"
+            get_root_logger().warning(f"{text}: the resumed run is not the one it would have been.")
+
+    def _replay_validations(self, validations: Mapping[int, Mapping[str, Mapping[str, float]]]) -> None:
+        """Restore the record of the best results, which SRModel forgets."""
+        self.checkpoints.validations = dict(validations)
+        metrics = (self.opt.get("val") or {}).get("metrics") or {}
+        for iteration in sorted(validations):
+            for dataset, results in validations[iteration].items():
+                self._initialize_best_metric_results(dataset)
+                for metric in metrics.keys() & results.keys():
+                    self._update_best_metric_result(dataset, metric, results[metric], iteration)
+
+    def _validate_if_missed(self, iteration: int) -> None:
+        """BasicSR validates after it saves: a run that is killed in between has the checkpoint and no results."""
+        section = self.opt.get("val")
+        if not section or not section.get("metrics") or iteration % section["val_freq"]:
+            return
+        for loader in self.trainer_data.val_loaders:
+            if loader.dataset.opt["name"] not in self.checkpoints.validations.get(iteration, {}):
+                self.validation(loader, iteration, None, section["save_img"])
+
+    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        if self.is_train and self.opt["rank"] == 0:
+            self.checkpoints.validated(current_iter, dataset_name, self.metric_results)
+
+    def _save_and_end(self, iteration: int) -> None:
+        """Save what was reached and end the process, on all ranks: ``stop_signals.STOPPED``, or 1 if it failed."""
+        saved = self.checkpoints.is_saved(iteration) or self._save(
+            iteration // self.trainer_data.iters_per_epoch, iteration
+        )
+        saved = all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
+        if saved:
+            get_root_logger().info(f"Ended on request after iteration {iteration:,d}; --auto_resume goes on from here.")
+        raise SystemExit(stop_signals.STOPPED if saved else 1)
+
+    def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
+        with self.distiller.recording():
+            self.output = net(self.lq)
+            gt = getattr(self, "gt", None)
+            to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
+        return OrderedDict(**self._losses_to_gt(), **to_teacher)
 
     def _losses_to_gt(self) -> dict[str, Tensor]:
         losses = {}
@@ -145,16 +238,34 @@ class DistillModel(SRModel):
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
 
-    @staticmethod
-    def _refuse_nonfinite(losses: dict[str, Tensor], current_iter: int) -> None:
-        values = torch.stack([loss.detach().float() for loss in losses.values()])
-        finite = values.isfinite().tolist()
-        if not all(finite):
-            bad = [f"{name} = {value}" for name, value, ok in zip(losses, values.tolist(), finite) if not ok]
-            raise FloatingPointError(
-                f"iteration {current_iter}: {', '.join(bad)}. The weights are those of iteration {current_iter - 1}; "
-                "nothing was saved. Lower the term's loss_weight or the learning rate, or look for NaN in the data."
-            )
+    def _is_finite(self, losses: Mapping[str, Tensor], current_iter: int) -> bool:
+        """Whether all losses and gradients are, on all ranks; raises or says so in the log if not."""
+
+        def describe(bad: list[str], look_for_gradients: bool) -> str:
+            what = [f"{name} = {losses[name].item()}" for name in bad]
+            if look_for_gradients:
+                terms = self._terms_with_bad_gradient(current_iter)
+                what = [f"the gradient of {' and '.join(terms) or 'the sum of the losses'} is not finite"]
+            return f"{', '.join(what) or 'all losses finite'} (files: {describe_files(self._files)})"
+
+        parameters = [p for group in self.optimizer_g.param_groups for p in group["params"]]
+        return self.guard.passes(losses, parameters, stop_signals.requested(), current_iter, describe)
+
+    def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
+        """Run the step again, for its terms one by one; on the bare modules, as DDP expects a backward pass."""
+        wrapped = self.distiller.connectors
+        self.distiller.connectors = self.get_bare_model(wrapped)
+        try:
+            losses = self._losses(self.get_bare_model(self.net_g), current_iter)
+            return terms_with_bad_gradient(losses, self._student_parameters())
+        finally:
+            self.distiller.connectors = wrapped
+
+    def _buffers_to_keep(self) -> list[tuple[Tensor, Tensor]]:
+        """Running statistics, which a forward pass changes: they are put back if the iteration is left out."""
+        if self.guard.section.nan_policy != "skip":
+            return []
+        return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
 
     def _grad_norms_due(self, current_iter: int) -> bool:
         if self._grad_norms_logged < self.grad_norm_log.first:

@@ -96,7 +96,8 @@ def test_the_model_balances_logs_and_resumes(data, teacher_file, tmp_path):
     opt = tiny.distill_options(data, teacher_file)
     opt["train"]["distill_opt"] = {"contrastive": {"type": "ContrastiveLoss", "balance": {"target": 1.5}}}
     opt = tiny.parsed(opt, tmp_path)
-    (tmp_path / "experiments" / opt["name"] / "training_states").mkdir(parents=True)
+    for folder in ("models", "training_states"):
+        (tmp_path / "experiments" / opt["name"] / folder).mkdir(parents=True)
     torch.manual_seed(0)
     model = build_model(opt)
     model.feed_data({"lq": torch.rand(4, 3, 8, 10), "gt": torch.rand(4, 3, 16, 20)})
@@ -104,7 +105,7 @@ def test_the_model_balances_logs_and_resumes(data, teacher_file, tmp_path):
     log = model.log_dict
     assert log["grad_norm/l_contrastive"] == pytest.approx(1.5 * log["grad_norm/l_pix"], rel=1e-4)
     assert log["factor/l_contrastive"] > 0
-    model.save_training_state(0, 1)
+    model.save(0, 1)
     state = torch.load(tmp_path / "experiments" / opt["name"] / "training_states/1.state", weights_only=True)
     other = build_model(tiny.parsed(opt, tmp_path))
     other.resume_training(state)
