@@ -76,7 +76,7 @@ class Group(_Section):
     """Test sets that it shows; all of them by default."""
 
 
-class TestSet(_Section):
+class BenchmarkSet(_Section):
     """A folder of HR images and one of LR images of the same names."""
 
     dataroot_gt: str
@@ -96,7 +96,7 @@ class Table(_Section):
     caches: dict[str, list[str]] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
     pairs: list[list[str]] = Field(default_factory=list)
-    sets: dict[str, TestSet] = Field(min_length=1)
+    sets: dict[str, BenchmarkSet] = Field(min_length=1)
 
     def seeds_of(self, method: str) -> list[int]:
         """The seeds that a method is run with."""
@@ -115,7 +115,7 @@ class Table(_Section):
         return f"tables/{self.name}/cache_{cache}.lmdb"
 
 
-NESTED = {"methods": Method, "groups": Group, "sets": TestSet}
+NESTED = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
 TEACHER = "teacher"
 """Name of the teacher's row."""
 

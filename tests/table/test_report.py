@@ -1,0 +1,90 @@
+"""The report: the figures in the Markdown and JSON are those of the results, by hand."""
+
+import json
+
+import cv2
+import pytest
+
+from srkd_plugin.table import report
+from srkd_plugin.table.plan import Group, Method, Table, TeacherRow, BenchmarkSet
+from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture
+def table():
+    return Table(
+        name="t",
+        seeds=list(SEEDS),
+        baseline="none",
+        teacher=TeacherRow(file="t.yml"),
+        methods={
+            "none": Method(file="s.yml", label="no distillation"),
+            "good": Method(file="g.yml", label="good one"),
+            "bad": Method(file="b.yml"),
+            "later": Method(file="l.yml"),
+            "b4": Method(file="b.yml", group="batch"),
+        },
+        groups={"main": Group(title="Methods"), "batch": Group(title="Batch size", sets=["S"])},
+        pairs=[["good", "bad"], ["later", "none"]],
+        sets={"S": BenchmarkSet(dataroot_gt="a", dataroot_lq="b"), "T": BenchmarkSet(dataroot_gt="a", dataroot_lq="b")},
+    )
+
+
+@pytest.fixture
+def results():
+    """Of each seed and image: none 30 + seed + 10 image, good 0.2 more, bad 0.1 less or more, collapsed on T."""
+    offset = {"none": [0, 0, 0], "good": [0.2, 0.2, 0.2], "bad": [0.1, -0.1, 0.0], "b4": [0.0, 0.0, 0.0]}
+    images = [ImageResult("bicubic", 0, s, f"i{k}", 28.0 + k) for s in "ST" for k in range(2)]
+    images += [ImageResult("teacher", 9, s, f"i{k}", 40.0 + k) for s in "ST" for k in range(2)]
+    for method, gains in offset.items():
+        for seed in SEEDS:
+            for s in "ST":
+                gain = -20.0 if (method, s) == ("bad", "T") else gains[seed]
+                images += [ImageResult(method, seed, s, f"i{k}", 30.0 + seed + 10 * k + gain) for k in range(2)]
+    curves = [CurvePoint(m, s, i, 30.0 + i / 1000) for m in ("none", "good") for s in SEEDS for i in (1000, 2000)]
+    runs = [RunResult(m, s, 34115, 2000, 1.0) for m in offset for s in SEEDS] + [
+        RunResult("teacher", 9, 195971, 8000, 9.0)
+    ]
+    return Results(images, curves, runs)
+
+
+def row(markdown, label):
+    return next(line for line in markdown.splitlines() if line.startswith(f"| {label} |"))
+
+
+def test_the_rows_say_what_was_measured(table, results):
+    text = report.markdown(table, results)
+    assert row(text, "bicubic") == "| bicubic |  |  | 28.500 | 28.500 |"
+    assert row(text, "teacher").startswith("| teacher | 1 | 195,971 | 40.500 |")
+    assert row(text, "no distillation") == "| no distillation | 3 | 34,115 | 36.000 (1.000) | 36.000 (1.000) |"
+    assert row(text, "good one").split(" | ", 3)[3].startswith("36.200 (1.000)<br>**+0.200 (±0.000 \\| ±0.000)**")
+    assert "35.9" not in row(text, "bad") and "<br>-0.000" in row(text, "bad").replace("+0.000", "-0.000")
+    assert "**-20.000" in row(text, "bad"), "worse without doubt is bold as well"
+
+
+def test_rows_without_results_are_left_out_and_groups_are_tables_of_their_own(table, results):
+    text = report.markdown(table, results)
+    assert "later" not in text
+    before, after = text.split("### Batch size")
+    assert "b4" in after and "b4" not in before
+    assert "| T |" not in after.split("###")[0], "the group shows S alone"
+
+
+def test_pairs_are_differences_of_the_two(table, results):
+    text = report.markdown(table, results).split("### Pairs")[1]
+    (line,) = [line for line in text.splitlines() if line.startswith("| good one − bad")]  # noqa: RUF001
+    assert "| 3 | +0.200 (±0.248" in line, "t(0.975, 2) * 0.1 / sqrt(3)"
+
+
+def test_json_and_plots_are_written(table, results, tmp_path):
+    report.write_report(table, results, tmp_path / "out")
+    content = json.loads((tmp_path / "out/table.json").read_text())
+    assert content["methods"]["good"]["S"]["difference"]["over_seeds"]["mean"] == pytest.approx(0.2)
+    assert content["methods"]["none"]["S"]["seeds"] == {"0": 35.0, "1": 36.0, "2": 37.0}
+    assert content["methods"]["none"]["S"]["difference"] is None
+    assert len(content["pairs"]) == 4
+    assert (tmp_path / "out/table.md").read_text().rstrip() == report.markdown(table, results)
+    for name in ("gain.png", "curves.png"):
+        assert cv2.imread(str(tmp_path / "out" / name)).std() > 10
