@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from srkd_plugin.table import report
-from srkd_plugin.table.plan import Group, Method, Table, TeacherRow, BenchmarkSet
+from srkd_plugin.table.plan import BenchmarkSet, Group, Method, Table, TeacherRow
 from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult
 
 SEEDS = (0, 1, 2)
