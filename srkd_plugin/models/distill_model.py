@@ -11,11 +11,13 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from srkd_plugin import options
 from srkd_plugin.models.checkpoint import save_atomically
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.split_validation import validate_split
 from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
@@ -62,7 +64,7 @@ class DistillModel(SRModel):
             distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
         if any(True for _ in distiller.connectors.parameters()):
             self.print_network(distiller.connectors)
-            distiller.connectors = self.model_to_device(distiller.connectors)
+            distiller.connectors.wrap(self.model_to_device)
         return distiller
 
     def _initialise_student(self, section: options.StudentSection) -> None:
@@ -97,13 +99,17 @@ class DistillModel(SRModel):
         if self._grad_norms_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
-        sum(losses.values()).backward()
+        self._total(losses).backward()
         self.optimizer_g.step()
 
         self.log_dict = self.reduce_loss_dict(log)
         self._report_grad_norms(current_iter)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """SRModel's validation, split over the ranks; stock has rank 0 do all of it while the others wait."""
+        validate_split(self, self.nondist_validation, dataloader, current_iter, tb_logger, save_img)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """SRModel's training state, and that of the connectors and the terms' balances; rank 0 only."""
@@ -133,6 +139,12 @@ class DistillModel(SRModel):
             percep, style = self.cri_perceptual(self.output, self.gt)
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""
+        total = sum(losses.values())
+        pure = not self.cri_pix and not self.cri_perceptual
+        return total + 0.0 * self.output.sum() if self.opt["dist"] and pure else total
 
     @staticmethod
     def _refuse_nonfinite(losses: dict[str, Tensor], current_iter: int) -> None:
