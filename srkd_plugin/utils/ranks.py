@@ -5,6 +5,7 @@ Every function but :func:`exchange` is a collective of the default process group
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ TIMEOUT_SWITCH = "SRKD_DIST_TIMEOUT"
 DEFAULT_TIMEOUT = 600.0
 
 _alone = False
+_exchanges = itertools.count()
 
 
 def count() -> int:
@@ -155,7 +157,7 @@ def exchange(text: str, label: str) -> list[str]:
 
     Args:
         text: What this rank says.
-        label: What it is about; unique in a run.
+        label: What it is about, for the error.
 
     Raises:
         TimeoutError: A rank said nothing.
@@ -163,23 +165,24 @@ def exchange(text: str, label: str) -> list[str]:
     if count() == 1:
         return [text]
     store = dist.distributed_c10d._get_default_store()
-    said, read = (lambda rank: f"srkd_plugin/{label}/said/{rank}"), (lambda rank: f"srkd_plugin/{label}/read/{rank}")
-    store.set(said(own()), text)
-    _wait(store, said, label)
-    texts = [store.get(said(rank)).decode() for rank in range(count())]
-    store.set(read(own()), "")
+    which = f"srkd_plugin/{next(_exchanges)}"
+    store.set(f"{which}/said/{own()}", text)
+    _wait(store, f"{which}/said", label)
+    texts = [store.get(f"{which}/said/{rank}").decode() for rank in range(count())]
+    store.set(f"{which}/read/{own()}", "")
     if own() == 0:  # it may hold the store, and must not end before the others have read
-        _wait(store, read, label)
+        _wait(store, f"{which}/read", label)
     return texts
 
 
-def _wait(store: Any, key_of: Any, label: str) -> None:
+def _wait(store: Any, key: str, label: str) -> None:
+    """Wait for what every rank writes under ``key``."""
     seconds = timeout().total_seconds()
     end = time.monotonic() + seconds
     for rank in range(count()):
         left = max(end - time.monotonic(), 0.1)
         try:
-            store.wait([key_of(rank)], timedelta(seconds=left))
+            store.wait([f"{key}/{rank}"], timedelta(seconds=left))
         except RuntimeError as error:  # DistStoreError is one
             raise TimeoutError(
                 f"rank {rank} said nothing about its {label} within {seconds:g} s: it has ended, hangs, or was started "
