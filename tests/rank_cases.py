@@ -122,9 +122,11 @@ def error_of(function: Any, *arguments: Any) -> str:
 def agreements(opt: dict[str, Any]) -> dict[str, str]:
     """What each rank is told when one of them differs from the others."""
 
+    rank = ranks.own()  # within a check every rank believes to be alone
+
     def differing(**changes: Any) -> dict[str, Any]:
         changed = copy.deepcopy(opt)
-        if ranks.own() == 1:
+        if rank == 1:
             for path, value in changes.items():
                 *sections, key = path.split("__")
                 section = changed
@@ -134,11 +136,11 @@ def agreements(opt: dict[str, Any]) -> dict[str, str]:
         return tiny.parsed(changed, Path("nowhere"))
 
     def refuse_on_rank_1(_: Any) -> None:
-        if ranks.own() == 1:
+        if rank == 1:
             raise OptionsError("path.pretrain_network_t", "t.pth", "there is no such file", "Copy it.")
 
     def accept(_: Any) -> None:
-        if ranks.own() == 0:
+        if rank == 0:
             ranks.mean(torch.zeros(1))  # a trial of one rank alone: it must not wait for the other
 
     cases = {
@@ -150,7 +152,7 @@ def agreements(opt: dict[str, Any]) -> dict[str, str]:
     }
     told = {}
     for name, (check, options) in cases.items():
-        if name == "data" and ranks.own() == 1:
+        if name == "data" and rank == 1:
             agreement.build_dataset = one_image_less
         told[name] = error_of(agreement.check_on_all_ranks, check, options)
         agreement.build_dataset = build_dataset

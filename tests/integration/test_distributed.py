@@ -97,15 +97,16 @@ def assert_equal(found, expected, rtol=1e-9, atol=1e-12):
 
 
 @pytest.mark.parametrize("sizes", rank_cases.SIZES, ids=str)
-@pytest.mark.parametrize("i", range(len(rank_cases.SETTINGS)), ids=[str(s) for s in rank_cases.SETTINGS])
-def test_gathered_negatives_give_the_loss_and_the_gradients_of_one_process(pair, i, sizes):
-    expected = rank_cases.contrastive(rank_cases.SETTINGS[i], sizes)
-    assert all(gradient.abs().max() > 1e-6 for gradient in expected["gradients"])
-    for found in pair["found"]:
-        assert_equal(found["losses"][i, sizes], expected)
+def test_gathered_negatives_give_the_loss_and_the_gradients_of_one_process(pair, sizes, float64):
+    """For every similarity, choice of negatives and reduction; float64."""
+    for i, settings in enumerate(rank_cases.SETTINGS):
+        expected = rank_cases.contrastive(settings, sizes)
+        assert all(gradient.abs().max() > 1e-6 for gradient in expected["gradients"])
+        for found in pair["found"]:
+            assert_equal(found["losses"][i, sizes], expected)
 
 
-def test_without_gathering_each_rank_has_the_loss_of_its_own_images(pair):
+def test_without_gathering_each_rank_has_the_loss_of_its_own_images(pair, float64):
     """The mean of two losses with 2 negatives an image, in place of one with 5."""
     one = rank_cases.contrastive({"reduction": "sum"}, (6,), gather=False)
     for found in pair["found"]:
@@ -139,7 +140,7 @@ def test_a_loss_that_leaves_the_students_last_layers_out_trains(pair, data, teac
         assert_equal(found["pure"]["net_g"], expected["net_g"], rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize(("ema", "keep"), itertools.product(("ema", "plain"), (5, 1)))
+@pytest.mark.parametrize(("ema", "keep"), list(itertools.product(("ema", "plain"), (5, 1))))
 def test_split_validation_gives_the_same_bits_as_one_process(pair, data, teacher_file, tmp_path, ema, keep, float64):
     """Metrics, records of the best and saved images; with an odd number of images, and with fewer images than ranks."""
     expected = rank_cases.validate(options_of_all(data, teacher_file)[f"opt_{ema}"], tmp_path, keep)
@@ -153,7 +154,7 @@ def test_split_validation_gives_the_same_bits_as_one_process(pair, data, teacher
 
 def test_ranks_that_list_other_images_do_not_pass(pair):
     for found in pair["found"]:
-        expected = "RuntimeError: the ranks validated 3 different images out of 4: their data sets differ"
+        expected = "RuntimeError: the ranks validated 2 different images out of 4: their data sets differ"
         assert found["validated"]["ema", 5][2].startswith(expected)
 
 
@@ -187,7 +188,7 @@ def test_when_a_rank_finds_nan_and_dies_the_other_ends_with_an_error(pair):
     assert "l_pix = nan" in pair["logs"][1]
     assert pair["codes"][1] == -signal.SIGKILL
     assert pair["codes"][0] == 1
-    assert "RuntimeError" in pair["logs"][0].splitlines()[-1] + pair["logs"][0]
+    assert "RuntimeError" in pair["logs"][0]
     assert pair["waited"] < TIME_LIMIT
 
 
