@@ -190,6 +190,7 @@ def main(content: dict[str, Any], root: Path) -> None:
             (ema, keep): validate(content[f"opt_{ema}"], root / f"{ema}_{keep}", keep)
             for ema, keep in itertools.product(("ema", "plain"), (5, 1))
         },
+        "random_teacher": distill(content["opt_random"], root, iters=1)[0].distiller.teacher.net.state_dict(),
         "pure": trained(without_image_loss(content["opt"]), root),
         "agreements": agreements(content["opt"]),
         "environment": {k: os.environ[k] for k in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")},

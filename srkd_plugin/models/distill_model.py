@@ -22,6 +22,7 @@ from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.utils import ranks
 
 
 @MODEL_REGISTRY.register()
@@ -58,6 +59,8 @@ class DistillModel(SRModel):
         student = self.get_bare_model(self.net_g)
         # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
         teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
+        if distillation.teacher.random_init:  # BasicSR seeds every rank differently
+            ranks.make_equal(teacher.net.parameters(), self.device)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
         channels, side = options.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-import torch.distributed as dist
 from basicsr.models.sr_model import SRModel
 from torch.utils.data import DataLoader, Subset
 
@@ -97,9 +96,7 @@ def _bare_student(model: SRModel) -> Iterator[None]:
     """
     wrapped = model.net_g
     model.net_g = model.get_bare_model(wrapped)
-    if ranks.count() > 1:
-        for buffer in model.net_g.buffers():
-            dist.broadcast(buffer, 0)
+    ranks.make_equal(model.net_g.buffers(), model.device)
     try:
         yield
     finally:

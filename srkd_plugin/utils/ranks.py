@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -79,6 +79,21 @@ def mean(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total / count()
+
+
+def make_equal(tensors: Iterable[Tensor], device: torch.device) -> None:
+    """Give every rank rank 0's values, in place.
+
+    Args:
+        tensors: The same shapes on every rank.
+        device: Where the process group works: the rank's GPU for NCCL.
+    """
+    if count() == 1:
+        return
+    for tensor in tensors:
+        values = tensor.detach().to(device, copy=True)
+        dist.broadcast(values, 0)
+        tensor.detach().copy_(values)
 
 
 def gather_objects(value: Any) -> list[Any]:

@@ -42,7 +42,10 @@ def options_of_all(data, teacher_file):
     plain = copy.deepcopy(opt)
     plain["train"]["ema_decay"] = 0
     plain["train"]["distill_opt"]["contrastive"]["gather_negatives"] = False
-    return {"opt": opt, "opt_ema": opt, "opt_plain": plain}
+    random = copy.deepcopy(opt)
+    random["teacher"]["random_init"] = True
+    random["path"]["pretrain_network_t"] = None
+    return {"opt": opt, "opt_ema": opt, "opt_plain": plain, "opt_random": random}
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,11 @@ def test_a_loss_that_leaves_the_students_last_layers_out_trains(pair, data, teac
     expected = rank_cases.trained(opt, tmp_path)
     for found in pair["found"]:
         assert_equal(found["pure"]["net_g"], expected["net_g"], rtol=1e-6, atol=1e-8)
+
+
+def test_a_random_teacher_is_one_teacher(pair):
+    of_0, of_1 = (found["random_teacher"] for found in pair["found"])
+    assert all(torch.equal(of_0[key], of_1[key]) for key in of_0)
 
 
 @pytest.mark.parametrize(("ema", "keep"), list(itertools.product(("ema", "plain"), (5, 1))))
