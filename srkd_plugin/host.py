@@ -5,7 +5,8 @@ There are two kinds of change.
 *Repairs* act only where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviour to preserve:
 
 - :func:`functional_tensor_module`: torchvision >= 0.17 has no ``functional_tensor``. Acts if the module is missing.
-- :func:`_init_dist_pytorch_cpu`: stock divides by the number of GPUs. Acts if there is no CUDA device.
+- :func:`_init_dist_pytorch`, :func:`_init_dist_slurm_cpu`: stock divides by the number of GPUs. Act if there is no CUDA
+  device; the first also hands a time limit to stock, if the environment sets one.
 - :func:`_model_to_device_cpu`: stock hands DDP a CUDA device id. Acts if there is no CUDA device and DDP is used.
 - ``load_resume_state`` (:mod:`srkd_plugin.resume`): stock asks for the current GPU. Acts if there is no CUDA device.
 
@@ -27,13 +28,15 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 import sys
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from srkd_plugin import options
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.resume import Resumption
+from srkd_plugin.utils import ranks
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
@@ -51,7 +54,8 @@ def apply(check: Callable[[dict[str, Any]], None]) -> None:
     from basicsr.utils import dist_util
     from basicsr.utils import options as stock_options
 
-    _replace(dist_util, "_init_dist_pytorch", _init_dist_pytorch_cpu)
+    _replace(dist_util, "_init_dist_pytorch", _init_dist_pytorch)
+    _replace(dist_util, "_init_dist_slurm", _init_dist_slurm_cpu)
     _replace(BaseModel, "model_to_device", _model_to_device_cpu)
     _replace(stock_options, "parse_options", functools.partial(_parse_options, check))
 
@@ -93,13 +97,37 @@ def _replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
             setattr(module, name, changed)
 
 
-def _init_dist_pytorch_cpu(stock: Callable[..., None], backend: str, **kwargs: Any) -> None:
-    """``--launcher pytorch`` without a GPU: gloo, and no CUDA device to select."""
+def _init_dist_pytorch(stock: Callable[..., None], backend: str, **kwargs: Any) -> None:
+    """``--launcher pytorch`` without a GPU: gloo, and no CUDA device to select.
+
+    With GPUs it is stock's, which hands what it is given to ``init_process_group``: a time limit, if one is asked for.
+    """
     if has_cuda():
+        if ranks.TIMEOUT_SWITCH in os.environ:
+            kwargs.setdefault("timeout", ranks.timeout())
         return stock(backend, **kwargs)
     import torch.distributed as dist
 
-    return dist.init_process_group(backend="gloo", **kwargs)
+    return dist.init_process_group(backend="gloo", **{"timeout": ranks.timeout(), **kwargs})
+
+
+def _init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional[int] = None) -> None:
+    """``--launcher slurm`` without a GPU: stock's environment, gloo, and no CUDA device to select."""
+    if has_cuda():
+        stock(backend, port=port)
+        return
+    import torch.distributed as dist
+
+    nodes = ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]]
+    first_node = subprocess.run(nodes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
+    default_port = os.environ.get("MASTER_PORT", "29500")
+    os.environ.update(
+        MASTER_ADDR=first_node,
+        MASTER_PORT=default_port if port is None else str(port),
+        WORLD_SIZE=os.environ["SLURM_NTASKS"],
+        RANK=os.environ["SLURM_PROCID"],
+    )
+    dist.init_process_group(backend="gloo", timeout=ranks.timeout())
 
 
 def _model_to_device_cpu(stock: Callable[..., Any], model: Any, net: Any) -> Any:
@@ -120,9 +148,9 @@ def _parse_options(
     ``load_resume_state`` is defined in BasicSR's ``train.py``, which exists a second time as ``__main__`` when it is
     run as a script. The one that is about to be used is found in the globals of the caller.
     """
-    opt, args = stock(root_path, is_train)
-    ours = options.is_ours(opt)
     try:
+        opt, args = stock(root_path, is_train)
+        ours = options.is_ours(opt)
         exact = options.exact_data(opt)
         if ours and is_train:
             check(opt)
@@ -136,7 +164,7 @@ def _parse_options(
         if name in caller and is_train:
             stock_build = getattr(
                 caller[name], _MARK, caller[name]
-            )  # an earlier run in this process may have changed it
+            )  # an earlier run of the process may have changed it
             caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
     return opt, args
 

@@ -136,7 +136,8 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
     images = _positive_int(train_set, "batch_size_per_gpu", "datasets.train.")
     for name, term in distillation.terms.items():
         least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
-        if images < least:
+        joint = images * opt["world_size"] if term.loss_options().get("gather_negatives") else images
+        if joint < least:
             raise OptionsError(
                 "datasets.train.batch_size_per_gpu",
                 images,
@@ -201,7 +202,7 @@ def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillat
 
 def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
     """Build everything, and run one small batch through it; the random state is left as it was."""
-    with torch.random.fork_rng(devices=[]), _root_logger_untouched(), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
         teacher = build_teacher(distillation, torch.device("cpu")) if distillation.cache is None else None
         student = build_network(dict(opt["network_g"]))
@@ -229,7 +230,7 @@ def _run_small_batch(opt: Mapping[str, Any], distiller: Distiller, student: nn.M
 
 
 @contextmanager
-def _root_logger_untouched() -> Iterator[None]:
+def root_logger_untouched() -> Iterator[None]:
     """Keep BasicSR's root logger silent and uninitialised.
 
     Whoever asks for it first decides whether it has a log file; that must be the trainer, after it made the folder.

@@ -79,9 +79,9 @@ def _registries() -> list[Any]:
 
 
 def _check(opt: dict[str, Any]) -> None:
-    from srkd_plugin import preflight  # it needs BasicSR complete, and nobody needs it before a run of ours
+    from srkd_plugin import agreement, preflight  # they need BasicSR complete; nobody needs them before a run of ours
 
-    preflight.check(opt)
+    agreement.check_on_all_ranks(preflight.check, opt)
 
 
 def _modules_that_register() -> list[str]:

@@ -142,6 +142,13 @@ def test_teacher_of_another_scale(good, tmp_path):
         preflight.check(opt)
 
 
+def test_one_image_a_rank_is_enough_if_negatives_are_gathered(good):
+    opt = changed(changed(good, f"{TERM}/gather_negatives", True), "datasets/train/batch_size_per_gpu", 1)
+    assert preflight.check(changed(opt, "world_size", 2)).terms
+    with pytest.raises(OptionsError, match=r"train.distill_opt.contrastive needs 2 images"):
+        preflight.check(opt)
+
+
 @pytest.mark.parametrize(("start", "stop", "gap"), [(2, None, 1), (1, 3, 4)])
 def test_an_iteration_without_a_loss(good, start, stop, gap):
     opt = changed(changed(good, f"{TERM}/start", start), f"{TERM}/stop", stop)

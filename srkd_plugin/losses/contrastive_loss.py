@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_cosine, pairwise_l1, unit
+from srkd_plugin.utils import ranks
 
 Similarity = Literal["l1", "cosine"]
 Form = Literal["exp", "ratio", "infonce"]
@@ -105,8 +106,14 @@ def contrastive_loss(
 class ContrastiveLoss(nn.Module):
     """:func:`contrastive_loss` times ``loss_weight``, as a loss of BasicSR's registry.
 
-    ``loss_weight`` is the paper's alpha; see :func:`contrastive_loss` for the other arguments, which have the same
-    defaults.
+    See :func:`contrastive_loss` for the arguments that are not named here; they have the same defaults.
+
+    Args:
+        loss_weight: The paper's alpha.
+        gather_negatives: In a distributed run, compute the loss of the ranks' joint batch: W ranks with N images each
+            give the loss of one process with W*N images, on every rank, and after DDP's averaging its gradients. The
+            ranks may have different N. Otherwise each rank computes that of its own N images (docs/distributed.md).
+            No effect in a run of one process.
 
     Raises:
         ValueError: A setting is not among the known ones, or settings exclude each other.
@@ -126,6 +133,7 @@ class ContrastiveLoss(nn.Module):
         center: bool = False,
         eps: float = 1e-6,
         loss_weight: float = 1.0,
+        gather_negatives: bool = False,
     ) -> None:
         super().__init__()
         _check_choice("similarity", similarity, Similarity)
@@ -143,6 +151,7 @@ class ContrastiveLoss(nn.Module):
                 stacklevel=2,
             )
         self.loss_weight = loss_weight
+        self.gather_negatives = gather_negatives
         self.settings = {
             "similarity": similarity,
             "form": form,
@@ -161,11 +170,15 @@ class ContrastiveLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, lq: Optional[Tensor] = None) -> Tensor:
         """See :func:`contrastive_loss`."""
+        if self.gather_negatives:
+            student, teacher, *rest = ranks.gather_batches(*(x for x in (student, teacher, lq) if x is not None))
+            lq = rest[0] if rest else None
         return self.loss_weight * contrastive_loss(student, teacher, lq, **self.settings)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
-        return ", ".join(f"{k}={v}" for k, v in {**self.settings, "loss_weight": self.loss_weight}.items())
+        weight = {"loss_weight": self.loss_weight, "gather_negatives": self.gather_negatives}
+        return ", ".join(f"{k}={v}" for k, v in {**self.settings, **weight}.items())
 
 
 def _flattened_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor], negatives: str) -> list[Tensor]:

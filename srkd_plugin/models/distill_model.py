@@ -11,19 +11,20 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from srkd_plugin import options
 from srkd_plugin.models.checkpoints import Checkpoints, describe_files, on_cpu
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.split_validation import validate_split
 from srkd_plugin.models.step_guard import StepGuard, terms_with_bad_gradient
 from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
 from srkd_plugin.resume import TrainerData
-from srkd_plugin.utils import random_state, stop_signals
-from srkd_plugin.utils.ranks import all_are, gathered
+from srkd_plugin.utils import random_state, ranks, stop_signals
 
 
 @MODEL_REGISTRY.register()
@@ -68,13 +69,15 @@ class DistillModel(SRModel):
         if distillation.cache is None:
             # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
             teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
+            if distillation.teacher.random_init:  # BasicSR seeds every rank differently
+                ranks.make_equal(teacher.net.parameters(), self.device)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
         channels, side = options.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
             distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
         if any(True for _ in distiller.connectors.parameters()):
             self.print_network(distiller.connectors)
-            distiller.connectors = self.model_to_device(distiller.connectors)
+            distiller.connectors.wrap(self.model_to_device)
         return distiller
 
     def _initialise_student(self, distillation: options.Distillation) -> None:
@@ -82,9 +85,8 @@ class DistillModel(SRModel):
         path = self.opt["path"]
         if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
-        teacher = self.distiller.teacher or build_teacher(
-            distillation, torch.device("cpu")
-        )  # with a cache, for this alone
+        # with a cache, the teacher is built for this alone
+        teacher = self.distiller.teacher or build_teacher(distillation, torch.device("cpu"))
         cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 
@@ -126,7 +128,7 @@ class DistillModel(SRModel):
         if self._grad_norms_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
-        sum(losses.values()).backward()
+        self._total(losses).backward()
         if self._is_finite(unweighted, current_iter):
             self.optimizer_g.step()
             if self.ema_decay > 0:
@@ -137,6 +139,16 @@ class DistillModel(SRModel):
 
         self.log_dict = self.reduce_loss_dict(log)
         self._report_grad_norms(current_iter)
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""
+        total = sum(losses.values())
+        pure = not self.cri_pix and not self.cri_perceptual
+        return total + 0.0 * self.output.sum() if self.opt["dist"] and pure else total
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """SRModel's validation, split over the ranks; stock has rank 0 do all of it while the others wait."""
+        validate_split(self, self.nondist_validation, dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save a checkpoint: the student's file and the training state, whole or not at all; see ``Checkpoints``.
@@ -167,25 +179,25 @@ class DistillModel(SRModel):
             "iter": current_iter,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "connectors": self.get_bare_model(self.distiller.connectors).state_dict(),
+            "connectors": self.distiller.connectors.state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "skipped": self.guard.skipped,
-            "ranks": gathered({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),
+            "ranks": ranks.gather_objects({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a training state."""
         super().resume_training(resume_state)
-        self.get_bare_model(self.distiller.connectors).load_state_dict(resume_state["connectors"])
+        self.distiller.connectors.load_state_dict(resume_state["connectors"])
         self.term_weights.load_state_dict(resume_state["term_weights"])
         self.guard.skipped = resume_state.get("skipped", 0)
         self._replay_validations(resume_state.get("validations") or {})
         self._resumed_at = resume_state["iter"]
-        ranks = resume_state.get("ranks") or []
-        if len(ranks) == self.opt["world_size"]:
-            self._random_state = ranks[self.opt["rank"]]["random"]
+        saved = resume_state.get("ranks") or []
+        if len(saved) == self.opt["world_size"]:
+            self._random_state = saved[self.opt["rank"]]["random"]
         else:
-            text = f"The state has random states of {len(ranks)} ranks, and there are {self.opt['world_size']} now"
+            text = f"The state has random states of {len(saved)} ranks, and there are {self.opt['world_size']} now"
             get_root_logger().warning(f"{text}: the resumed run is not the one it would have been.")
 
     def _replay_validations(self, validations: Mapping[int, Mapping[str, Mapping[str, float]]]) -> None:
@@ -217,7 +229,7 @@ class DistillModel(SRModel):
         saved = self.checkpoints.is_saved(iteration) or self._save(
             iteration // self.trainer_data.iters_per_epoch, iteration
         )
-        saved = all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
+        saved = ranks.all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
         if saved:
             get_root_logger().info(f"Ended on request after iteration {iteration:,d}; --auto_resume goes on from here.")
         raise SystemExit(stop_signals.STOPPED if saved else 1)
@@ -253,13 +265,10 @@ class DistillModel(SRModel):
 
     def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
         """Run the step again, for its terms one by one; on the bare modules, as DDP expects a backward pass."""
-        wrapped = self.distiller.connectors
-        self.distiller.connectors = self.get_bare_model(wrapped)
-        try:
+        with self.distiller.connectors.bare():
             losses = self._losses(self.get_bare_model(self.net_g), current_iter)
-            return terms_with_bad_gradient(losses, self._student_parameters())
-        finally:
-            self.distiller.connectors = wrapped
+            with ranks.alone():  # whose gradient is it
+                return terms_with_bad_gradient(losses, self._student_parameters())
 
     def _buffers_to_keep(self) -> list[tuple[Tensor, Tensor]]:
         """Running statistics, which a forward pass changes: they are put back if the iteration is left out."""

@@ -24,7 +24,7 @@ class Distiller:
         terms: The terms, in their order.
 
     Attributes:
-        connectors: Their parameters train with the student; whoever trains may put a DDP wrapper in their place.
+        connectors: Their parameters train with the student; whoever trains may have them run in a DDP wrapper.
 
     Raises:
         OptionsError: A tap names a module that is not there, or there are taps and no teacher.
@@ -36,7 +36,7 @@ class Distiller:
         self._with_taps = {term.name: term.section.taps for term in terms if term.section.taps is not None}
         self._student_taps = self._set_taps(student, "student")
         self._teacher_taps = self._set_taps(teacher.net if teacher else None, "teacher")
-        self.connectors: nn.Module = Connectors()
+        self.connectors = Connectors()
 
     def _set_taps(self, net: Optional[nn.Module], whose: str) -> Taps:
         paths = [path for taps in self._with_taps.values() for path in getattr(taps, whose)]

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from srkd_plugin.utils import ranks
+
 
 def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
     """The Euclidean norm of each loss's gradient over all parameters together.
 
-    One backward pass a loss; the graph is kept, and ``.grad`` is not touched. In distributed runs the norm is that of
-    this rank's gradient, before averaging.
+    One backward pass a loss; the graph is kept, and ``.grad`` is not touched. In distributed runs the gradients are
+    averaged over the ranks first, as DDP does with the sum of them: the norms are the same on every rank.
 
     Args:
         losses: 0-dim tensors of one graph.
@@ -27,8 +29,8 @@ def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[nn.Paramet
             norms[name] = torch.zeros_like(loss)
             continue
         grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        squares = [g.detach().float().square().sum() for g in grads if g is not None]
-        norms[name] = torch.stack(squares).sum().sqrt() if squares else torch.zeros_like(loss)
+        found = [g.detach().float().flatten() for g in grads if g is not None]
+        norms[name] = ranks.mean(torch.cat(found)).norm() if found else torch.zeros_like(loss)
     return norms
 
 

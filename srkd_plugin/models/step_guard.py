@@ -59,13 +59,13 @@ class StepGuard:
         ending = torch.full((1,), asked_to_end, device=flags.device)
         seen = torch.cat([flags, bad_gradient.reshape(1), ending]).to(torch.uint8)
         here = seen.clone()
-        if ranks.several():
+        if ranks.count() > 1:
             dist.all_reduce(seen, op=dist.ReduceOp.MAX)
         *anywhere, self.ending = (bool(value) for value in seen.tolist())
         if not any(anywhere):
             return True
         names = [name for name, bad in zip(losses, here.tolist()) if bad]
-        texts = ranks.gathered(describe(names, not any(anywhere[:-1])))
+        texts = ranks.gather_objects(describe(names, not any(anywhere[:-1])))
         numbered = [f"rank {rank}: {text}" for rank, text in enumerate(texts)] if len(texts) > 1 else texts
         self._refuse(iteration, numbered)
         return False

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from srkd_plugin.models.grad_norms import gradient_norms
@@ -89,9 +87,8 @@ class TermWeights:
         if not due:
             return
         norms = gradient_norms({name: losses[name] for name in (REFERENCE, *due)}, parameters)
-        means = _mean_over_ranks(torch.stack([norm.detach() for norm in norms.values()])).tolist()
-        for name, norm in zip(due, means[1:]):
-            self.balances[name].add(norm, means[0])
+        for name in due:
+            self.balances[name].add(norms[name].item(), norms[REFERENCE].item())
 
     def state_dict(self) -> dict[str, Any]:
         """The balances' state, for the training state."""
@@ -111,11 +108,3 @@ def interpolate(schedule: Sequence[Sequence[float]], iteration: int) -> float:
         if iteration <= after:
             return low + (high - low) * (iteration - before) / (after - before)
     return schedule[-1][1]
-
-
-def _mean_over_ranks(values: Tensor) -> Tensor:
-    """So that every rank has the same weights."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(values)
-        values = values / dist.get_world_size()
-    return values

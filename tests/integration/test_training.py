@@ -126,11 +126,13 @@ def test_the_launcher_of_ours_writes_below_the_working_directory(elsewhere, data
 def test_two_processes_train_with_gloo(checkout, elsewhere, data, teacher_file):
     options = tiny.distill_options(data, teacher_file)
     options["datasets"]["train"]["num_worker_per_gpu"] = 1  # init_dist sets the start method to spawn
+    options["train"]["distill_opt"]["contrastive"]["gather_negatives"] = True
     file = tiny.write_options(options, elsewhere / "d.yml")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = checkout / "basicsr/train.py"
     log = tiny.run_ok(*launch, script, "-opt", file, "--launcher", "pytorch", cwd=elsewhere)
     assert "World size (gpu number): 2" in log
+    assert len(re.findall(r"# psnr: \d+\.\d+", log)) == 1, "both ranks validate, and one tells"
     assert (experiment(checkout, "tiny_distill") / "models/net_g_4.pth").exists()
 
 

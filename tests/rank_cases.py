@@ -1,0 +1,211 @@
+"""What the processes of ``test_distributed.py`` do, all cases in one pair of processes; each case returns its findings.
+
+Run as a script it is one rank, started as SLURM would; imported, the same functions give the figures of one process.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+from basicsr.utils.dist_util import init_dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import srkd_plugin.registration  # noqa: F401  (before BasicSR, as it has to be without the autoload)
+from srkd_plugin import agreement
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.losses import ContrastiveLoss
+from srkd_plugin.utils import ranks
+
+SETTINGS = [
+    {"similarity": similarity, "form": form, "negatives": negatives, "reduction": reduction}
+    for (similarity, form), negatives, reduction in itertools.product(
+        [("l1", None), ("cosine", "exp"), ("cosine", "infonce")],
+        ["teacher", "student", "both", "lq_bicubic"],
+        ["sum", "mean"],
+    )
+]
+SIZES = [(3, 3), (3, 2), (1, 4)]
+"""Images of the two ranks: equal, an uneven last batch, and a rank whose one image has no negatives of its own."""
+
+
+def own_part(batch: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+    """What this rank has of a batch; all of it in one process."""
+    return batch if ranks.count() == 1 else batch.split(sizes)[ranks.own()]
+
+
+def contrastive(settings: dict[str, Any], sizes: tuple[int, ...], gather: bool = True) -> dict[str, Any]:
+    """Loss and averaged gradients of a small network, float64."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
+    lq = torch.rand(sum(sizes), 3, 4, 5, dtype=torch.float64)
+    teacher = torch.rand(sum(sizes), 3, 8, 10, dtype=torch.float64)
+    parameters = list(net.parameters())
+    if ranks.count() > 1:
+        net = DistributedDataParallel(net)
+    lq, teacher = own_part(lq, sizes), own_part(teacher, sizes)
+    loss = ContrastiveLoss(**settings, gather_negatives=gather)
+    value = loss(*({"student": net(lq), "teacher": teacher, "lq": lq}[name] for name in loss.reads))
+    value.backward()
+    return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
+
+
+def distill(opt: dict[str, Any], root: Path, iters: int = 4) -> Any:
+    """Train on batches of 6 images; the model and its log of each iteration."""
+    torch.manual_seed(7 + ranks.own())  # ranks start with other weights: DDP is to make them equal
+    opt = tiny.parsed(copy.deepcopy(opt), root)
+    opt.update(dist=ranks.count() > 1, rank=ranks.own(), world_size=ranks.count())
+    model, logs = build_model(opt), []
+    for i in range(1, iters + 1):
+        torch.manual_seed(i)
+        batch = {"lq": torch.rand(6, 3, 8, 10), "gt": torch.rand(6, 3, 16, 20)}
+        model.feed_data({k: own_part(v, (3, 3)) for k, v in batch.items()})
+        model.optimize_parameters(i)
+        logs.append(dict(model.log_dict))
+    return model, logs
+
+
+def trained(opt: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Everything that a training has changed."""
+    model, logs = distill(opt, root)
+    bare = model.get_bare_model(model.net_g)
+    return {
+        "net_g": bare.state_dict(),
+        "net_g_ema": model.net_g_ema.state_dict(),
+        "connectors": model.distiller.connectors.state_dict(),
+        "balances": model.term_weights.state_dict(),
+        "logs": logs,
+    }
+
+
+def validate(opt: dict[str, Any], root: Path, keep: int = 6) -> list[Any]:
+    """Validate a student and a worse one on the first images; metrics and best record each time."""
+    torch.set_default_dtype(torch.float32)  # that of BasicSR's data sets
+    model, _ = distill(opt, root, iters=0)
+    section = model.opt["datasets"]["val"]
+    dataset = build_dataset(section)
+    dataset.paths = sorted(dataset.paths, key=lambda pair: pair["lq_path"])[:keep]
+    loader = build_dataloader(dataset, section, dist=model.opt["dist"])
+    found = []
+    for i in (1, 2):
+        model.validation(loader, i, None, True)
+        found.append(copy.deepcopy([model.metric_results, model.best_metric_results]))
+        for net in (model.net_g, getattr(model, "net_g_ema", model.net_g)):
+            for parameter in net.parameters():
+                parameter.data *= 1.01
+    if ranks.count() > 1:
+        dataset.paths = dataset.paths[:-1][:: 1 - 2 * ranks.own()]  # rank 1 lists an even number of them backwards
+        found.append(error_of(model.validation, loader, 3, None, False))
+    torch.set_default_dtype(torch.float64)
+    return found
+
+
+def error_of(function: Any, *arguments: Any) -> str:
+    """The type and the text of what a call raises."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was raised"
+
+
+def agreements(opt: dict[str, Any]) -> dict[str, str]:
+    """What each rank is told when one of them differs from the others."""
+
+    rank = ranks.own()  # within a check every rank believes to be alone
+
+    def differing(**changes: Any) -> dict[str, Any]:
+        changed = copy.deepcopy(opt)
+        if rank == 1:
+            for path, value in changes.items():
+                *sections, key = path.split("__")
+                section = changed
+                for name in sections:
+                    section = section[name]
+                section[key] = value
+        return tiny.parsed(changed, Path("nowhere"))
+
+    def refuse_on_rank_1(_: Any) -> None:
+        if rank == 1:
+            raise OptionsError("path.pretrain_network_t", "t.pth", "there is no such file", "Copy it.")
+
+    def accept(_: Any) -> None:
+        if rank == 0:
+            ranks.mean(torch.zeros(1))  # a trial of one rank alone: it must not wait for the other
+
+    cases = {
+        "same": (accept, differing(manual_seed=99)),
+        "options": (accept, differing(train__distill_opt__contrastive__loss_weight=9.0)),
+        "surplus": (accept, differing(train__distill_opt__contrastive__eps=1e-3)),
+        "error": (refuse_on_rank_1, differing()),
+        "data": (accept, differing()),
+    }
+    told = {}
+    for name, (check, options) in cases.items():
+        if name == "data" and rank == 1:
+            agreement.build_dataset = one_image_less
+        told[name] = error_of(agreement.check_on_all_ranks, check, options)
+        agreement.build_dataset = build_dataset
+    return told
+
+
+def one_image_less(section: dict[str, Any]) -> Any:
+    """A data set that lacks an image on this rank."""
+    dataset = build_dataset(section)
+    dataset.paths = dataset.paths[:-1]
+    return dataset
+
+
+def without_image_loss(opt: dict[str, Any]) -> dict[str, Any]:
+    """Only feature maps inside of the student are compared: the loss does not depend on its last layers."""
+    opt = copy.deepcopy(opt)
+    del opt["train"]["pixel_opt"]
+    opt["train"]["distill_opt"] = {
+        "fakd": {"type": "SpatialAffinityLoss", "taps": {"student": ["body.0"], "teacher": ["body.1"]}}
+    }
+    return opt
+
+
+def main(content: dict[str, Any], root: Path) -> None:
+    """All cases on this rank, which SLURM's environment names; the last one kills rank 1."""
+    init_dist("slurm", port=content["port"])
+    torch.set_default_dtype(torch.float64)
+    rank = ranks.own()
+    found = {
+        "losses": {(i, sizes): contrastive(s, sizes) for i, s in enumerate(SETTINGS) for sizes in SIZES},
+        "local": contrastive({"reduction": "sum"}, (3, 3), gather=False),
+        "shapes": error_of(ranks.gather_batches, torch.rand(2, 3, 4, 4 + rank)),
+        "trained": trained(content["opt"], root),
+        "validated": {
+            (ema, keep): validate(content[f"opt_{ema}"], root / f"{ema}_{keep}", keep)
+            for ema, keep in itertools.product(("ema", "plain"), (5, 1))
+        },
+        "random_teacher": distill(content["opt_random"], root, iters=1)[0].distiller.teacher.net.state_dict(),
+        "pure": trained(without_image_loss(content["opt"]), root),
+        "agreements": agreements(content["opt"]),
+        "environment": {k: os.environ[k] for k in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")},
+    }
+    model, _ = distill(content["opt_plain"], root, iters=1)
+    torch.save(found, root / f"found_{rank}.pt")
+
+    poison = torch.full((3, 3, 8, 10), torch.nan if rank == 1 else 0.5)
+    model.feed_data({"lq": poison, "gt": torch.rand(3, 3, 16, 20)})
+    try:
+        model.optimize_parameters(2)
+    except FloatingPointError as error:
+        print(error, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(torch.load(sys.argv[1], weights_only=False), Path(sys.argv[2]))
