@@ -13,7 +13,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin import options
-from srkd_plugin.models.checkpoints import Checkpoints, describe_files, on_cpu
+from srkd_plugin.models.checkpoints import Checkpoints, describe_files, on_cpu, plain
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
 from srkd_plugin.models.step_guard import StepGuard, terms_with_bad_gradient
@@ -21,6 +21,7 @@ from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.models.weights import student_weights
 from srkd_plugin.resume import TrainerData
 from srkd_plugin.utils import random_state, stop_signals
 from srkd_plugin.utils.ranks import all_are, gathered
@@ -87,6 +88,18 @@ class DistillModel(SRModel):
         )  # with a cache, for this alone
         cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: Optional[str] = "params"
+    ) -> None:
+        """Load the student's weights as SRModel does, but read nothing but tensors from the file.
+
+        Raises:
+            OptionsError: The file is not there, not readable or not trusted, or does not fit.
+        """
+        student_weights(self.opt, load_path, param_key, strict).load_into(self.get_bare_model(net))
+        name = type(self.get_bare_model(net)).__name__
+        get_root_logger().info(f"Loading {name} model from {load_path}, with param key: [{param_key}].")
 
     def setup_optimizers(self) -> None:
         """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""
@@ -166,7 +179,7 @@ class DistillModel(SRModel):
             "epoch": epoch,
             "iter": current_iter,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             "connectors": self.get_bare_model(self.distiller.connectors).state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "skipped": self.guard.skipped,
