@@ -29,12 +29,19 @@ class OptionsError(ValueError):
         super().__init__(" ".join(text.split()))
 
 
-def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean") -> str:
-    """A sentence with the known name nearest to ``name`` (or names, on a tie), or with all of them if none is near."""
-    known = sorted(known)
+def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least: float = 0.6) -> str:
+    """A sentence with the known name nearest to ``name`` (or names, on a tie), or with all of them if none is near.
+
+    Args:
+        name: What was written.
+        known: What could have been meant.
+        prefix: How the sentence begins.
+        least: Likeness that is near, 0 to 1.
+    """
+    known = sorted(set(known))
     likeness = {word: difflib.SequenceMatcher(None, str(name), word).ratio() for word in known}
     best = max(likeness.values(), default=0.0)
-    if best >= 0.6:
+    if best >= least:
         return f"{prefix} {' or '.join(repr(word) for word in known if likeness[word] == best)}?"
     return f"Known: {', '.join(known)}." if known else ""
 

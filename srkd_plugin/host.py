@@ -12,10 +12,11 @@ There are two kinds of change.
 
 *Changes for our own runs* act only if the options name something of ours (:func:`srkd_plugin.options.is_ours`):
 
-- :func:`_parse_options`: options are checked before BasicSR archives an earlier experiment of the same name.
+- :func:`_parse_options`: options are checked before BasicSR archives an earlier experiment of the same name; a file
+  that BasicSR cannot parse is one line instead of a traceback.
 - ``load_resume_state`` (:mod:`srkd_plugin.resume`): stock rewrites the teacher's path and key on resume, looks for
   ``--auto_resume`` under the working directory although it writes under its root, and takes the newest state even if
-  it is broken.
+  it is broken. Stock unpickles whatever is in the file where torch does.
 - ``build_dataloader`` (:mod:`srkd_plugin.resume`): stock begins the epoch anew on resume. Acts for runs with
   ``datasets.train.exact_resume: true``, too, whatever their model. SIGTERM and Ctrl-C are heard from there on.
 - ``build_model`` (:mod:`srkd_plugin.resume`): the model is handed the validation sets, for a validation that a killed
@@ -26,20 +27,27 @@ A run whose options name nothing of ours, on a machine with CUDA, runs the stock
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import functools
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Optional
 
-from srkd_plugin import options
+from srkd_plugin import options, options_file
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.resume import Resumption
 from srkd_plugin.utils import ranks
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
+
+NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?DistillModel\b", re.MULTILINE)
+"""How a file that cannot be read is known to be meant for a run of ours."""
 
 _MARK = "_srkd_stock"
 
@@ -149,7 +157,7 @@ def _parse_options(
     run as a script. The one that is about to be used is found in the globals of the caller.
     """
     try:
-        opt, args = stock(root_path, is_train)
+        opt, args = _parse(check, stock, root_path, is_train)
         ours = options.is_ours(opt)
         exact = options.exact_data(opt)
         if ours and is_train:
@@ -162,17 +170,92 @@ def _parse_options(
         caller["load_resume_state"] = resumption.load_resume_state
     for name in ("build_dataloader", "build_model"):
         if name in caller and is_train:
-            stock_build = getattr(
-                caller[name], _MARK, caller[name]
-            )  # an earlier run of the process may have changed it
+            # an earlier run in this process may have changed it
+            stock_build = getattr(caller[name], _MARK, caller[name])
             caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
     return opt, args
+
+
+def _parse(
+    check: Callable[[dict[str, Any]], None], stock: Callable[..., Any], root_path: str, is_train: bool
+) -> tuple[dict[str, Any], Any]:
+    """Parse as stock does; an error of it in a file of ours becomes one line."""
+    try:
+        return stock(root_path, is_train)
+    except OptionsError:
+        raise
+    except Exception as error:
+        if is_train:
+            _explain(error, check)
+        raise
 
 
 def _bound(change: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
     changed = functools.partial(change, stock)
     setattr(changed, _MARK, stock)
     return changed
+
+
+def _explain(error: Exception, check: Callable[[dict[str, Any]], None]) -> None:
+    """Say in one line why BasicSR could not parse a file that names something of ours; return if it names nothing.
+
+    A part that stock needs is missing or of the wrong type, e.g. ``name``: the check finds it in the file as it is.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-opt", default="")
+    file = Path(parser.parse_known_args()[0].opt)
+    try:
+        opt = options_file.read(file)
+    except OptionsError as unreadable:
+        if file.is_file() and NAMES_OURS.search(file.read_text("utf-8", "replace")):
+            _leave(unreadable)
+        return
+    if options.is_ours(opt):
+        _leave(_reason(error, opt, file, check))
+
+
+def _reason(error: Exception, opt: dict[str, Any], file: Path, check: Callable[[dict[str, Any]], None]) -> OptionsError:
+    try:
+        check(opt)
+    except OptionsError as found:
+        return found
+    except Exception:  # the check expects options that BasicSR has parsed
+        pass
+    problem = f"BasicSR cannot read it ({type(error).__name__}: {error})"
+    return OptionsError("-opt", str(file), problem, "Compare it with the options files of the plugin.")
+
+
+def parse_without_running(
+    file: Path, root: Path, is_train: bool, check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Options as BasicSR's ``parse_options`` returns them, of a file that is read and not run; nothing is checked.
+
+    For commands that look at a file. BasicSR's own code fills in what it fills in, with our loader in place of its
+    unsafe one; the random generators are seeded.
+
+    Args:
+        file: The options file.
+        root: Folder below which BasicSR would write.
+        is_train: Whether it is parsed for training or for testing.
+        check: Called with the bare options if BasicSR cannot parse them, to say why; raises :class:`OptionsError`.
+
+    Raises:
+        OptionsError: The file cannot be read safely, or BasicSR cannot parse it.
+    """
+    from basicsr.utils import options as stock_options
+
+    bare = options_file.read(file)
+    stock = getattr(stock_options.parse_options, _MARK, stock_options.parse_options)
+    arguments, loaders = sys.argv, stock_options.ordered_yaml
+    sys.argv = [arguments[0], "-opt", str(file)]
+    stock_options.ordered_yaml = lambda: (options_file.Loader, None)
+    try:
+        with contextlib.redirect_stdout(None):
+            return stock(str(root), is_train)[0]
+    except Exception as error:
+        raise _reason(error, bare, file, check) from error
+    finally:
+        sys.argv, stock_options.ordered_yaml = arguments, loaders
 
 
 def _leave(error: OptionsError) -> None:

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 
+NEARLY_THE_SAME = 0.8
+"""Likeness from which an unknown key is a misspelt one, where others' keys are to be expected, too."""
+REMEDIES = {
+    "bool_type": "Write true or false, without quotes.",
+    "int_type": "Write a whole number.",
+    "int_from_float": "Write a whole number.",
+    "float_type": "Write a number.",
+    "finite_number": "Write a finite number.",
+    "string_type": "Write text.",
+    "list_type": "Write a list, e.g. [1, 2].",
+    "dict_type": "Write a section of keys.",
+    "greater_than": "Write a number greater than {gt}.",
+    "greater_than_equal": "Write a number of at least {ge}.",
+    "less_than": "Write a number less than {lt}.",
+    "less_than_equal": "Write a number of at most {le}.",
+    "too_short": "Write at least {min_length}.",
+    "too_long": "Write at most {max_length}.",
+}
+"""What to do about pydantic's errors, by their type."""
 SectionT = typing.TypeVar("SectionT", bound=BaseModel)
 
 
@@ -31,13 +51,48 @@ def check_section(model: type[SectionT], key: str, values: Any) -> SectionT:
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
+    if not first["loc"]:  # of the section as a whole
+        raise OptionsError(key, values, _problem(first), "Correct one of them.")
     name = str(first["loc"][0])
-    where = f"{key}.{name}"
+    where = f"{key}.{name}" if key else name
     if first["type"] == "extra_forbidden":
         raise OptionsError(where, values[name], "unknown key", nearest(name, model.model_fields))
     if first["type"] == "missing":
-        raise OptionsError(where, MISSING, "it is required", f"Add {name} to {key}.")
-    raise OptionsError(where, values.get(name), first["msg"], _remedy(first, values.get(name)))
+        raise OptionsError(where, MISSING, "it is required", f"Add {name}{f' to {key}' if key else ''}.")
+    raise OptionsError(where, values.get(name), _problem(first), _remedy(first, values.get(name)))
+
+
+def refuse_misspelt(known: Collection[str], key: str, values: Mapping[str, Any]) -> None:
+    """Refuse a key that is not known and looks very much like one that is.
+
+    For sections in which others may have keys of their own.
+
+    Raises:
+        OptionsError: There is one.
+    """
+    for name, value in values.items():
+        if name not in known:
+            near = nearest(name, known, least=NEARLY_THE_SAME)
+            if "?" in near:
+                raise OptionsError(f"{key}.{name}" if key else str(name), value, "unknown key", near)
+
+
+def refuse_nonfinite(key: str, value: Any) -> None:
+    """Refuse NaN and infinity wherever they are.
+
+    Args:
+        key: Where the value is; empty for the whole file.
+        value: A section, a list or a value.
+
+    Raises:
+        OptionsError: There is one.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionsError(key, value, "it is not a finite number", "Write a finite number.")
+    if isinstance(value, (Mapping, list)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, inner in items:
+            refuse_nonfinite(f"{key}.{name}" if key else str(name), inner)
 
 
 def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> None:
@@ -57,15 +112,25 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> No
     named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
     for name, value in arguments.items():
-        if name not in named and not takes_any:
-            raise OptionsError(f"{key}.{name}", value, "unknown key", nearest(name, named))
+        if name not in named:
+            near = nearest(name, named, least=NEARLY_THE_SAME) if takes_any else nearest(name, named)
+            if not takes_any or "?" in near:
+                raise OptionsError(f"{key}.{name}", value, "unknown key", near)
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
     if function.__module__.startswith("srkd_plugin."):
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
         given = {name: (hints.get(name, Any), ...) for name in arguments}
-        check_section(create_model(function.__name__, __config__=ConfigDict(strict=True), **given), key, arguments)
+        check_section(
+            create_model(function.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **given),
+            key,
+            arguments,
+        )
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    return error["msg"].replace("Value error, ", "")
 
 
 def _remedy(error: Mapping[str, Any], value: Any) -> str:
@@ -75,7 +140,7 @@ def _remedy(error: Mapping[str, Any], value: Any) -> str:
         return f"Write one of: {', '.join(choices)}." if near.startswith("Known") else near
     if isinstance(value, str) and _is_number(value):
         return "YAML reads this as text: write the number without quotes, and 1.0e-4 or !!float 1e-4 instead of 1e-4."
-    return "Correct the value."
+    return REMEDIES.get(error["type"], "Correct the value.").format(**error.get("ctx", {}))
 
 
 def _is_number(text: str) -> bool:

@@ -1,6 +1,7 @@
 """The plugin's own sections of a BasicSR options file: the only place that knows their keys and defaults.
 
     model_type: DistillModel
+    trust_weights: false                          # RunSection, optional
     network_t: {type: EDSR, ...}                  # teacher, any registered architecture
     teacher: {precision: fp32, ...}               # TeacherSection, optional
     student: {init: random}                       # StudentSection, optional
@@ -26,17 +27,18 @@ Sections that BasicSR owns are left to BasicSR.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher", "student", "checkpoints")
+TOP_KEYS = ("network_t", "teacher", "student", "checkpoints", "trust_weights")
 TRAIN_KEYS = ("distill_opt", "grad_norm_log", "nan_policy", "max_skipped")
 EXACT_RESUME = "exact_resume"
 STOCK_TRAIN_KEYS = (
@@ -58,7 +60,14 @@ RESERVED_TERMS = ("pix", "percep", "style")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class RunSection(_Section):
+    """Our keys at the top level of the file."""
+
+    trust_weights: bool = False
+    """Load weights files and training states that hold more than tensors. That runs code which is in the file."""
 
 
 class TeacherSection(_Section):
@@ -146,10 +155,18 @@ class BalanceSection(_Section):
     """How much of the running ratio a measurement leaves as it was."""
 
 
+class LossArguments(BaseModel):
+    """Arguments that mean the same in every loss that has them, BasicSR's and ours."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    loss_weight: float = Field(default=1.0, ge=0)
+    eps: float = Field(default=1e-6, gt=0)
+
+
 class TermSection(BaseModel):
     """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
     type: str
     taps: Optional[TapsSection] = None
     connector: Optional[ConnectorSection] = None
@@ -175,6 +192,12 @@ class TermSection(BaseModel):
             raise ValueError("its factors must be numbers from 0")
         return points
 
+    @model_validator(mode="after")
+    def _starts_before_it_stops(self) -> TermSection:
+        if self.stop is not None and self.stop < self.start:
+            raise ValueError(f"stop ({self.stop}) comes before start ({self.start})")
+        return self
+
     def is_active(self, iteration: int) -> bool:
         """Whether the term counts in an iteration (the first is 1)."""
         return self.start <= iteration and (self.stop is None or iteration <= self.stop)
@@ -186,12 +209,27 @@ class TermSection(BaseModel):
 
 TERM_PARTS = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
 """Sections within a term."""
+TERM_NAME = re.compile(r"[A-Za-z0-9_-]+")
+SECTIONS = {
+    "": RunSection,
+    "teacher": TeacherSection,
+    "student": StudentSection,
+    "path": PathSection,
+    "checkpoints": CheckpointsSection,
+    "datasets.train": CacheSection,
+    "train": NonfiniteSection,
+    "train.grad_norm_log": GradNormLogSection,
+    "train.distill_opt.<name>": TermSection,
+    **{f"train.distill_opt.<name>.{part}": model for part, model in TERM_PARTS.items()},
+}
+"""Every model of ours by the section that it describes; docs/options.md is made from it."""
 
 
 class Distillation(BaseModel):
     """Everything of ours that a run's options say, checked and with defaults filled in."""
 
     network_t: dict[str, Any]
+    run: RunSection
     teacher: TeacherSection
     student: StudentSection
     path: PathSection
@@ -232,6 +270,11 @@ def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {phase: section for phase, section in sections if isinstance(section, Mapping)}
 
 
+def trusts_weights(opt: Mapping[str, Any]) -> bool:
+    """Whether files that hold more than tensors may be loaded (:class:`RunSection`)."""
+    return opt.get("trust_weights") is True
+
+
 @contextmanager
 def teacher_paths_kept(opt: dict[str, Any]) -> Iterator[None]:
     """Undo what BasicSR's ``check_resume`` does to the teacher's keys of ``path`` on resume.
@@ -266,6 +309,7 @@ def read(opt: Mapping[str, Any]) -> Distillation:
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     return Distillation(
         network_t=_network("network_t", opt["network_t"]),
+        run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
         student=student,
         path=check_section(PathSection, "path", _own_path_keys(path)),
@@ -373,6 +417,8 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
     terms = {}
     for name, term in section.items():
         key = f"train.distill_opt.{name}"
+        if not TERM_NAME.fullmatch(str(name)):
+            raise OptionsError(key, term, "a name has letters, digits, _ and - only", "Choose another name.")
         if name in RESERVED_TERMS:
             raise OptionsError(key, term, f"l_{name} is the log name of a loss of SRModel", "Choose another name.")
         if not isinstance(term, Mapping):
@@ -387,8 +433,13 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
             for part, model in TERM_PARTS.items()
             if part in term
         }
-        if "balance" in nested and "loss_weight" in term:
+        if "balance" in nested and term.get("loss_weight", 1.0) != 1.0:
             problem = "balance sets the weight"
-            raise OptionsError(f"{key}.loss_weight", term["loss_weight"], problem, "Remove loss_weight, or balance.")
+            raise OptionsError(
+                f"{key}.loss_weight",
+                term["loss_weight"],
+                problem,
+                "Remove loss_weight, or write 1.0; or remove balance.",
+            )
         terms[str(name)] = check_section(TermSection, key, {**term, **nested})
     return terms

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from basicsr.archs import build_network
@@ -16,7 +17,7 @@ from basicsr.utils import registry
 from basicsr.utils.logger import initialized_logger
 from torch import nn
 
-from srkd_plugin import options
+from srkd_plugin import options, stock_checks
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
 from srkd_plugin.models.cache_identity import check_cache
@@ -24,8 +25,8 @@ from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
 from srkd_plugin.models.terms import build_terms
-from srkd_plugin.option_checks import check_arguments
-from srkd_plugin.utils.files import require_folder
+from srkd_plugin.models.weights import student_weights
+from srkd_plugin.option_checks import check_arguments, check_section
 
 PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
@@ -44,23 +45,23 @@ def check(opt: Mapping[str, Any]) -> options.Distillation:
         OptionsError: The first thing that is wrong.
     """
     distillation = options.read(opt)
-    _positive_int(opt, "scale")
+    stock_checks.check_values(opt)
+    _check_processes(opt)
+    device = _device(opt)
+    if distillation.cache is None:
+        check_precision(distillation.teacher, device)
     for key in ("network_g", "network_t"):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
         _check_registered(registry.LOSS_REGISTRY, key, section)
-    for phase, section in opt["datasets"].items():
-        _check_type(registry.DATASET_REGISTRY, f"datasets.{phase}", section)
-        _check_folders(f"datasets.{phase}", section)
+    stock_checks.check_datasets(opt)
     _check_batch(opt, distillation)
     _check_start(opt, distillation)
+    _check_starts(opt, distillation)
     _check_every_iteration_has_a_loss(opt, distillation)
     _check_balances(opt, distillation)
     _check_keep_best(opt, distillation.checkpoints)
     _check_taps_and_gpus(opt, distillation)
-    device = _device(opt)
-    if distillation.cache is None:
-        check_precision(distillation.teacher, device)
     _check_networks(opt, distillation)
     if distillation.cache is not None:
         check_cache(opt, distillation)
@@ -74,24 +75,14 @@ def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return stock + [(f"train.distill_opt.{name}", section) for name, section in terms.items()]
 
 
-def _check_type(names: Any, key: str, section: Any) -> Any:
-    """Find the class that ``section.type`` names."""
-    if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
-        value = section.get("type", MISSING) if isinstance(section, Mapping) else section
-        raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
-    name = section["type"]
-    for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
-        if candidate in names:
-            return names._obj_map[candidate]
-    raise OptionsError(f"{key}.type", name, "nothing is registered under this name", nearest(name, names.keys()))
-
-
 def _check_registered(names: Any, key: str, section: Any) -> None:
     """Check that the class is there and takes the arguments that the options give it."""
-    cls = _check_type(names, key, section)
+    cls = stock_checks.find_class(names, key, section)
     arguments = {k: v for k, v in section.items() if k != "type"}
     if "distill_opt" in key:
         arguments = {k: v for k, v in arguments.items() if k not in options.TermSection.model_fields}
+    if names is registry.LOSS_REGISTRY:
+        check_section(options.LossArguments, key, arguments)
     check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
@@ -102,13 +93,6 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
             raise OptionsError(f"{key}.{error.key}", error.value, error.problem, error.remedy) from error
         except ValueError as error:
             raise OptionsError(key, arguments, str(error), "Correct the term.") from error
-
-
-def _check_folders(key: str, section: Mapping[str, Any]) -> None:
-    for name in ("dataroot_gt", "dataroot_lq"):
-        folder = section.get(name)
-        if isinstance(folder, str):
-            require_folder(f"{key}.{name}", Path(folder))
 
 
 def _device(opt: Mapping[str, Any]) -> torch.device:
@@ -122,18 +106,8 @@ def _device(opt: Mapping[str, Any]) -> torch.device:
     return torch.device("cuda")
 
 
-def _positive_int(section: Mapping[str, Any], name: str, where: str = "") -> int:
-    value = section.get(name, MISSING)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise OptionsError(where + name, value, "an integer of at least 1 is expected", "Correct the value.")
-    return value
-
-
 def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
-    train_set = opt["datasets"].get("train")
-    if not isinstance(train_set, Mapping):
-        raise OptionsError("datasets.train", MISSING, "training needs it", "Add the training set.")
-    images = _positive_int(train_set, "batch_size_per_gpu", "datasets.train.")
+    images = opt["datasets"]["train"]["batch_size_per_gpu"]
     for name, term in distillation.terms.items():
         least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
         joint = images * opt["world_size"] if term.loss_options().get("gather_negatives") else images
@@ -151,6 +125,23 @@ def _check_start(opt: Mapping[str, Any], distillation: options.Distillation) -> 
     if file and distillation.student.init != "random":
         problem = f"path.pretrain_network_g gives the student its weights ({file})"
         raise OptionsError("student.init", distillation.student.init, problem, "Remove one of the two.")
+
+
+def _check_starts(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+    last = int(opt["train"]["total_iter"])
+    for name, term in distillation.terms.items():
+        if term.start > last:
+            problem = f"the run ends before, with iteration {last}"
+            raise OptionsError(f"train.distill_opt.{name}.start", term.start, problem, "Correct start or total_iter.")
+
+
+def _check_processes(opt: Mapping[str, Any]) -> None:
+    """BasicSR's processes take a GPU each, whatever num_gpu says: a number that differs is a batch that differs."""
+    gpus, processes = opt["num_gpu"], opt["world_size"]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    if opt["dist"] and gpus not in (0, here, processes, torch.cuda.device_count()):  # the last: auto
+        problem = f"the launcher has started {processes} processes, one a GPU"
+        raise OptionsError("num_gpu", gpus, problem, "Write auto, or start as many processes.")
 
 
 def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
@@ -204,12 +195,14 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
     """Build everything, and run one small batch through it; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
-        teacher = build_teacher(distillation, torch.device("cpu")) if distillation.cache is None else None
-        student = build_network(dict(opt["network_g"]))
+        teacher = None
+        if distillation.cache is None:
+            teacher = build("network_t", opt, lambda _: build_teacher(distillation, torch.device("cpu")))
+        student = build("network_g", opt, build_network)
+        _check_student_weights(opt, student)
         if distillation.student.init == "teacher_slice":
             cut_from_teacher(student, (teacher or build_teacher(distillation, torch.device("cpu"))).net)
         distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
-        _positive_int(opt["datasets"]["train"], "gt_size", "datasets.train.")
         _, trained_at = options.lq_shape(opt)
         try:
             _run_small_batch(opt, distiller, student, min(trained_at, PROBE_SIZE))
@@ -217,6 +210,35 @@ def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) 
             if trained_at <= PROBE_SIZE:
                 raise
             _run_small_batch(opt, distiller, student, trained_at)  # a network that needs more to look at
+
+
+def build(key: str, opt: Mapping[str, Any], make: Callable[[dict[str, Any]], Any]) -> Any:
+    """Build what a section of the options describes.
+
+    Args:
+        key: The section.
+        opt: The options.
+        make: Called with a copy of the section.
+
+    Raises:
+        OptionsError: It cannot be built from these arguments.
+    """
+    try:
+        return make(copy.deepcopy(dict(opt[key])))
+    except OptionsError:
+        raise
+    except Exception as error:  # whatever the architecture makes of its arguments
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise OptionsError(key, opt[key], f"it cannot be built ({lines[0]})", "Correct its arguments.") from error
+
+
+def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
+    """Load them into a student that is thrown away; a resumed run takes its own."""
+    path = opt["path"]
+    file = path.get("pretrain_network_g")
+    if file is not None and not opt["auto_resume"] and path.get("resume_state") is None:
+        key, strict = path.get("param_key_g", "params"), path.get("strict_load_g", True)
+        student_weights(opt, file, key, strict).load_into(student)
 
 
 def _run_small_batch(opt: Mapping[str, Any], distiller: Distiller, student: nn.Module, side: int) -> None:

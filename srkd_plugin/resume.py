@@ -66,13 +66,13 @@ class Resumption:
     def _find(self, opt: dict[str, Any]) -> Optional[tuple[str, dict[str, Any]]]:
         if not self.ours:
             return _stock_state(opt)
-        models = Path(opt["path"]["models"])
+        models, trust = Path(opt["path"]["models"]), options.trusts_weights(opt)
         if opt["auto_resume"]:
-            return _newest_good(Path(opt["path"]["training_states"]), models)
+            return _newest_good(Path(opt["path"]["training_states"]), models, trust)
         path = opt["path"].get("resume_state")
         if not path:
             return None
-        state, fault = load_pair(Path(path), models)
+        state, fault = load_pair(Path(path), models, trust)
         if state is None:
             raise OptionsError("path.resume_state", path, fault, "Name another state, or use --auto_resume.")
         return path, state
@@ -111,13 +111,13 @@ class Resumption:
         return epoch, done * batch
 
 
-def _newest_good(states: Path, models: Path) -> Optional[tuple[str, dict[str, Any]]]:
+def _newest_good(states: Path, models: Path, trust: bool) -> Optional[tuple[str, dict[str, Any]]]:
     """The newest state that is whole, and whose student is; None if there is no state at all."""
     iterations = iterations_in(states, "", ".state")
     faults = []
     for iteration in iterations:
         path = states / f"{iteration}.state"
-        state, fault = load_pair(path, models)
+        state, fault = load_pair(path, models, trust)
         if state is not None:
             for earlier in faults:
                 print(f"srkd_plugin: warning: passed over: {earlier}", file=sys.stderr, flush=True)

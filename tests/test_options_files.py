@@ -150,6 +150,7 @@ def test_the_check_accepts_them(file, tmp_path, data, vgg_file, teacher_and_cach
         weights, cache = teacher_and_cache(file)
         options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = str(weights), False
         options["datasets"]["train"]["dataroot_teacher"] = str(cache)
+    options["datasets"]["train"].update(gt_size=32)  # the images are small
     found = preflight.check(tiny.parsed(options, tmp_path))
     assert set(found.terms) == set(options["train"].get("distill_opt", {}))
 

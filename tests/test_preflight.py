@@ -96,7 +96,7 @@ BAD = [
     (f"{TERM}/center", 1, "contrastive.center = 1: Input should be a valid boolean"),
     (f"{TERM}/temprature", 0.1, "contrastive.temprature = 0.1: unknown key. Did you mean 'temperature'?"),
     (f"{TERM}/temperature", 0.1, "temperature=0.1 applies to similarity: cosine only; remove it"),
-    (f"{TERM}/eps", -1.0, "eps must be > 0; got -1.0"),
+    (f"{TERM}/eps", -1.0, "contrastive.eps = -1.0: Input should be greater than 0"),
     (
         "train/distill_opt/csd",
         {"type": "VGGContrastiveLoss", "vgg_weights": "no/vgg.pth"},
@@ -108,14 +108,18 @@ BAD = [
     ("train/pixel_opt/type", "L1Los", "train.pixel_opt.type = 'L1Los': nothing is registered"),
     ("train/pixel_opt/weight", 1.0, "train.pixel_opt.weight = 1.0: unknown key"),
     ("datasets/train/batch_size_per_gpu", 1, "batch_size_per_gpu = 1: train.distill_opt.contrastive needs 2 images"),
-    ("datasets/train/batch_size_per_gpu", "16", "batch_size_per_gpu = '16': an integer of at least 1 is expected"),
-    ("datasets/train/gt_size", DELETE, "datasets.train.gt_size is missing: an integer of at least 1 is expected"),
-    ("scale", DELETE, "scale is missing: an integer of at least 1 is expected"),
+    (
+        "datasets/train/batch_size_per_gpu",
+        "16",
+        "batch_size_per_gpu = '16': Input should be a valid integer. YAML",
+    ),
+    ("datasets/train/gt_size", DELETE, "datasets.train.gt_size is missing: it is required"),
+    ("scale", DELETE, "scale is missing: it is required"),
     ("datasets/train", DELETE, "datasets.train is missing: training needs it"),
     ("datasets/train/type", "PairedDataset", "datasets.train.type = 'PairedDataset': nothing is registered"),
     ("datasets/train/dataroot_gt", "no/where", "datasets.train.dataroot_gt = 'no/where': there is no such folder"),
     ("datasets/val/dataroot_lq", __file__, "it is a file, not a folder. Relative paths start at the working directory"),
-    ("scale", 3, "network_g = 'EDSR': its output for an input of (2, 3, 5, 5) is (2, 3, 10, 10), where scale asks"),
+    ("scale", 3, "datasets.train.gt_size = 16: it is not a multiple of the scale, 3"),
 ]
 
 
@@ -165,7 +169,7 @@ def test_taps_need_one_process_a_gpu(good, monkeypatch):
     monkeypatch.setattr(preflight, "has_cuda", lambda: True)
     with pytest.raises(OptionsError, match="num_gpu = 2: terms with taps need one process a GPU"):
         preflight.check(opt)
-    preflight.check(changed(opt, "dist", True))
+    preflight.check(changed(changed(opt, "dist", True), "world_size", 2))
 
 
 def test_a_gpu_that_is_not_there(good, monkeypatch):
@@ -209,8 +213,9 @@ class Payload:
 def test_a_weights_file_that_would_run_code_is_refused(good, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"params": Payload()}, tmp_path / "evil.pth")
-    with pytest.raises(OptionsError, match="it cannot be read as PyTorch weights"):
-        preflight.check(changed(good, "path/pretrain_network_t", str(tmp_path / "evil.pth")))
+    for role in "tg":
+        with pytest.raises(OptionsError, match=rf"path.pretrain_network_{role} = .* it holds more than tensors"):
+            preflight.check(changed(good, f"path/pretrain_network_{role}", str(tmp_path / "evil.pth")))
     assert not (tmp_path / "pwned").exists()
 
 
@@ -284,4 +289,21 @@ def test_the_best_checkpoint_must_be_one_that_is_saved(good):
     assert preflight.check(opt).checkpoints.keep_best == "psnr"
     opt["val"]["val_freq"] = 3
     with pytest.raises(OptionsError, match=r"val\.val_freq = 3: .*multiple of logger\.save_checkpoint_freq, 2"):
+        preflight.check(opt)
+
+
+def test_trust_weights_is_the_way_out(good, tmp_path):
+    """A file that holds a whole object beside the weights, as training scripts of others save them."""
+    states = torch.load(good["path"]["pretrain_network_t"], weights_only=True)
+    torch.save({**states, "settings": Path("of/its/training")}, tmp_path / "with_more.pth")
+    opt = changed(good, "path/pretrain_network_t", str(tmp_path / "with_more.pth"))
+    with pytest.raises(OptionsError, match=r"it holds more than tensors .* write trust_weights: true"):
+        preflight.check(opt)
+    assert preflight.check(changed(opt, "trust_weights", True)).run.trust_weights
+
+
+def test_a_world_size_that_num_gpu_does_not_say(good, monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    opt = changed(changed(changed(good, "dist", True), "world_size", 2), "num_gpu", 3)
+    with pytest.raises(OptionsError, match="num_gpu = 3: the launcher has started 2 processes, one a GPU"):
         preflight.check(opt)

@@ -18,7 +18,7 @@ from srkd_plugin.data.cache_store import HR, LR, CacheReader, fingerprint
 from srkd_plugin.data.images import ImageFault
 from srkd_plugin.data.pair_source import PairSource, open_pairs
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.models.teacher import read_weights
+from srkd_plugin.models.teacher import teacher_weights
 from srkd_plugin.options import Distillation
 
 OPTION = "datasets.train.dataroot_teacher"
@@ -48,7 +48,7 @@ def teacher_identity(distillation: Distillation) -> TeacherIdentity:
         problem = "a cache is made of a teacher with weights from a file"
         raise OptionsError("path.pretrain_network_t", None, problem, "Give the path of its .pth file.")
     return TeacherIdentity(
-        weights_sha256=weights_sha256(read_weights(distillation.path)),
+        weights_sha256=weights_sha256(teacher_weights(distillation).read()),
         network_t=_with_defaults(distillation.network_t),
         precision=distillation.teacher.precision,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
@@ -109,6 +110,11 @@ class Checkpoints:
 def on_cpu(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A network's weights as BasicSR saves them: in host memory, without the prefix of DDP."""
     return {key[len("module.") :] if key.startswith("module.") else key: v.cpu() for key, v in state_dict.items()}
+
+
+def plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's state with its Counter as a dict, which serves it as well: torch < 2.6 reads no Counter safely."""
+    return {key: dict(value) if isinstance(value, Counter) else value for key, value in state.items()}
 
 
 def _refuse_nonfinite(student: Mapping[str, Mapping[str, Tensor]]) -> None:

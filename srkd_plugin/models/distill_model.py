@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from basicsr.utils import get_root_logger
@@ -21,6 +21,7 @@ from srkd_plugin.models.student_init import cut_from_teacher
 from srkd_plugin.models.teacher import build_teacher
 from srkd_plugin.models.term_weights import TermWeights
 from srkd_plugin.models.terms import build_terms
+from srkd_plugin.models.weights import student_weights
 from srkd_plugin.utils import ranks, stop_signals
 
 
@@ -81,6 +82,18 @@ class DistillModel(ResumableModel):
         teacher = self.distiller.teacher or build_teacher(distillation, torch.device("cpu"))
         cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: Optional[str] = "params"
+    ) -> None:
+        """Load the student's weights as SRModel does, but read nothing but tensors from the file.
+
+        Raises:
+            OptionsError: The file is not there, not readable or not trusted, or does not fit.
+        """
+        student_weights(self.opt, load_path, param_key, strict).load_into(self.get_bare_model(net))
+        name = type(self.get_bare_model(net)).__name__
+        get_root_logger().info(f"Loading {name} model from {load_path}, with param key: [{param_key}].")
 
     def setup_optimizers(self) -> None:
         """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""

@@ -9,7 +9,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch.utils.data import DataLoader
 
-from srkd_plugin.models.checkpoints import Checkpoints, on_cpu
+from srkd_plugin.models.checkpoints import Checkpoints, on_cpu, plain
 from srkd_plugin.models.split_validation import validate_split
 from srkd_plugin.models.step_guard import StepGuard
 from srkd_plugin.options import Distillation
@@ -86,7 +86,7 @@ class ResumableModel(SRModel):
             "epoch": epoch,
             "iter": current_iter,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             **self._own_state(),
             "skipped": self.guard.skipped,
             "ranks": ranks.gather_objects({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.models.weights import WeightsFile
 from srkd_plugin.options import Distillation, PathSection, TeacherSection
-from srkd_plugin.utils.weights import is_state_dict, load_weights_file, without_wrappers
 
 AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -72,13 +71,19 @@ def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
     if path.pretrain_network_t is None:
         get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
     else:
-        _load(net, read_weights(path), path)
+        teacher_weights(distillation).load_into(net)
     teacher = Teacher(net, device, distillation.teacher)
     get_root_logger().info(
         f"Teacher [{type(net).__name__}], with parameters: {teacher.parameter_count:,d}, "
         f"from {path.pretrain_network_t}, precision {distillation.teacher.precision}."
     )
     return teacher
+
+
+def teacher_weights(distillation: Distillation) -> WeightsFile:
+    """The teacher's weights file, which the options must name."""
+    path, trust = distillation.path, distillation.run.trust_weights
+    return WeightsFile("t", str(path.pretrain_network_t), path.param_key_t, None, path.strict_load_t, trust)
 
 
 def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> None:
@@ -116,64 +121,6 @@ def check_precision(section: TeacherSection, device: torch.device) -> None:
     except (RuntimeError, UserWarning) as error:
         problem = f"torch {torch.__version__} has no autocast to it on {device.type}"
         raise OptionsError("teacher.precision", section.precision, problem, "Write fp32 or bf16.") from error
-
-
-def read_weights(path: PathSection) -> dict[str, Tensor]:
-    """The state dict that ``path.pretrain_network_t`` and ``path.param_key_t`` name.
-
-    Only tensors are read from the file (``weights_only``).
-
-    Raises:
-        OptionsError: The file is not there or not readable, or has no such key.
-    """
-    file, key = path.pretrain_network_t, path.param_key_t
-    content = load_weights_file("path.pretrain_network_t", file)
-    weights = content if key is None else content.get(key, MISSING) if isinstance(content, Mapping) else MISSING
-    if weights is MISSING or not is_state_dict(weights):
-        raise OptionsError("path.param_key_t", key, f"{file} has no weights under this key", _keys_found(content))
-    return without_wrappers(weights)
-
-
-def _keys_found(content: Any) -> str:
-    if not isinstance(content, Mapping):
-        return "The file holds no dictionary of weights."
-    if is_state_dict(content):
-        return "The file is a bare state dict: write param_key_t: ~"
-    return f"The file has: {', '.join(map(str, content))}."
-
-
-def _load(net: nn.Module, weights: dict[str, Tensor], path: PathSection) -> None:
-    expected = net.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in expected and v.shape == expected[k].shape}
-    if fitting.keys() == expected.keys() == weights.keys():
-        net.load_state_dict(fitting)
-        return
-    difference = _describe_difference(expected, weights)
-    if path.strict_load_t or not fitting:
-        raise OptionsError(
-            "path.pretrain_network_t",
-            path.pretrain_network_t,
-            f"the weights do not fit network_t: {difference}",
-            "Make network_t describe the network that the file was saved from.",
-        )
-    get_root_logger().warning(f"strict_load_t is false; the teacher is loaded in part only: {difference}")
-    net.load_state_dict(fitting, strict=False)
-
-
-def _describe_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    shapes = [
-        f"{k} is {tuple(found[k].shape)} in the file and {tuple(expected[k].shape)} in the network"
-        for k in expected
-        if k in found and expected[k].shape != found[k].shape
-    ]
-    missing = [k for k in expected if k not in found]
-    surplus = [k for k in found if k not in expected]
-    parts = [
-        *shapes[:1],
-        *([f"{missing[0]} is not in the file"] if missing else []),
-        *([f"{surplus[0]} is not in the network"] if surplus else []),
-    ]
-    return f"{'; '.join(parts)} ({len(shapes) + len(missing) + len(surplus)} differences in all)"
 
 
 def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size) -> None:

@@ -14,12 +14,11 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
-import yaml
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import img2tensor, tensor2img
 from tqdm import tqdm
 
-from srkd_plugin import options, zoo
+from srkd_plugin import options, options_file, zoo
 from srkd_plugin.data.image_sets import ImageSet, open_images
 from srkd_plugin.data.images import ImageFault, decode_bgr
 from srkd_plugin.data.lmdb_check import compare_keys
@@ -78,16 +77,12 @@ def read_options(path: Path) -> dict[str, Any]:
     """Read a BasicSR options file with the safe loader: it is looked at, not run.
 
     Raises:
-        InputError: It is not there or not YAML of that kind.
+        OptionsError: It is not there or not YAML of that kind.
     """
-    try:
-        opt = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        problem = f"it cannot be read ({' '.join(str(error).split())})"
-        raise InputError("-opt", str(path), problem, "Give an options file.") from error
-    if not isinstance(opt, Mapping) or not isinstance(opt.get("scale"), int):
+    opt = options_file.read(path)
+    if not isinstance(opt.get("scale"), int):
         raise InputError("-opt", str(path), "it has no scale", "Give a BasicSR options file.")
-    return dict(opt)
+    return opt
 
 
 def validation_folders(opt: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -17,7 +17,9 @@ from typing import Any, Optional
 
 import torch
 
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.utils.files import UNFINISHED, open_atomically, sha256_of_file
+from srkd_plugin.utils.weights import load_weights_file
 
 NET_DIGEST = "net_g_sha256"
 """Key of a state: the sha256 of the student's file that belongs to it."""
@@ -73,12 +75,13 @@ def fault_of(file: Path) -> Optional[str]:
     return None if broken is None else f"it is damaged ({broken})"
 
 
-def load_pair(state_file: Path, models: Path) -> tuple[Optional[dict[str, Any]], str]:
+def load_pair(state_file: Path, models: Path, trust: bool = False) -> tuple[Optional[dict[str, Any]], str]:
     """A training state, if it and the student's file that belongs to it are whole.
 
     Args:
         state_file: ``training_states/N.state``.
         models: Folder of the student's files.
+        trust: See :func:`~srkd_plugin.utils.weights.load_weights_file`.
 
     Returns:
         The state, in host memory, and ``""``; or None and what is wrong.
@@ -87,9 +90,11 @@ def load_pair(state_file: Path, models: Path) -> tuple[Optional[dict[str, Any]],
     if fault:
         return None, f"{state_file}: {fault}"
     try:
-        state = torch.load(state_file, map_location="cpu")
+        state = load_weights_file("path.resume_state", state_file, trust)
         iteration, digest = int(state["iter"]), state.get(NET_DIGEST)
-    except Exception as error:  # a file of somebody else's, a refused pickle: whatever it is, it cannot be resumed
+    except OptionsError as error:
+        return None, f"{state_file}: {error.problem}; {error.remedy}"
+    except Exception as error:  # a file of somebody else's: whatever it is, it cannot be resumed
         return None, f"{state_file}: it is not a training state ({str(error).splitlines()[0]})"
     net = models / f"net_g_{iteration}.pth"
     fault = fault_of(net)

@@ -100,3 +100,16 @@ def require_folder(option: str, path: Path) -> None:
     if not path.is_dir():
         problem = "it is a file, not a folder" if path.exists() else "there is no such folder"
         raise InputError(option, str(path), problem, f"Relative paths start at the working directory, {os.getcwd()}.")
+
+
+def require_file(key: str, file: Any) -> None:
+    """Refuse a path that is not a file.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if not isinstance(file, (str, Path)):
+        raise InputError(key, file, "the path of a file is expected", "Write a path, or ~ for none.")
+    if not os.path.isfile(file):
+        problem = "there is a folder of this name, but no file" if os.path.isdir(file) else "there is no such file"
+        raise InputError(key, str(file), problem, f"Relative paths start at the working directory, {os.getcwd()}.")

@@ -1,0 +1,57 @@
+"""Reading a BasicSR options file without running it.
+
+BasicSR reads its options files with YAML's unsafe loader: a tag such as ``!!python/object/apply:os.system`` makes the
+file a program. Here such a file is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srkd_plugin.errors import OptionsError
+
+REMEDY = "Give a BasicSR options file."
+
+
+class Loader(yaml.SafeLoader):
+    """The safe loader, which takes no tag that makes a Python object, and no key twice (YAML forgets the first)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping, if no key is in it twice."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                where = f"line {key_node.start_mark.line + 1}"
+                raise OptionsError(str(key), "...", f"{where} has this key a second time", "Remove one of the two.")
+            seen.add(key if isinstance(key, Hashable) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The content of an options file.
+
+    Raises:
+        OptionsError: It is not there, is no YAML, has a key twice, or a tag that makes it a program.
+    """
+    try:
+        opt = yaml.load(file.read_text("utf-8"), Loader=Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise OptionsError("-opt", str(file), f"it cannot be read ({reason})", REMEDY) from error
+    except yaml.constructor.ConstructorError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = f"{line}{error.problem}: a tag that makes the file a program, which is not run here"
+        raise OptionsError("-opt", str(file), problem, "Write the value itself, without a !!python tag.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = f"it is not YAML ({where}{getattr(error, 'problem', None) or error})"
+        raise OptionsError("-opt", str(file), problem, "Mend the line, e.g. its indentation.") from error
+    if not isinstance(opt, dict):
+        raise OptionsError("-opt", str(file), "it holds no sections", REMEDY)
+    return opt
