@@ -11,7 +11,7 @@ from typing import Any, Optional
 from basicsr.archs import build_network
 from basicsr.utils import registry
 
-from srkd_plugin import options, preflight, stock_checks
+from srkd_plugin import option_sections, options, preflight, stock_checks
 from srkd_plugin.data.dataset_check import FoundPairs
 
 VALUE_RANGE = (
@@ -129,7 +129,7 @@ def _weight(section: Mapping[str, Any]) -> Optional[float]:
     return section.get("loss_weight", None if parameter is None else parameter.default)
 
 
-def _when(term: options.TermSection) -> str:
+def _when(term: option_sections.TermSection) -> str:
     when = "always" if term.start == 1 and term.stop is None else f"from {term.start} to {term.stop or 'the end'}"
     return when if term.schedule is None else f"{when}, times {term.schedule}"
 

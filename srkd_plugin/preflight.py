@@ -17,7 +17,7 @@ from basicsr.utils import registry
 from basicsr.utils.logger import initialized_logger
 from torch import nn
 
-from srkd_plugin import options, stock_checks
+from srkd_plugin import option_sections, options, stock_checks
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
 from srkd_plugin.models.cache_identity import check_cache
@@ -32,7 +32,7 @@ PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
 
 
-def check(opt: Mapping[str, Any]) -> options.Distillation:
+def check(opt: Mapping[str, Any]) -> option_sections.Distillation:
     """Check everything of a training run that the plugin will read; build nothing that stays, write nothing.
 
     Args:
@@ -80,9 +80,9 @@ def _check_registered(names: Any, key: str, section: Any) -> None:
     cls = stock_checks.find_class(names, key, section)
     arguments = {k: v for k, v in section.items() if k != "type"}
     if "distill_opt" in key:
-        arguments = {k: v for k, v in arguments.items() if k not in options.TermSection.model_fields}
+        arguments = {k: v for k, v in arguments.items() if k not in option_sections.TermSection.model_fields}
     if names is registry.LOSS_REGISTRY:
-        check_section(options.LossArguments, key, arguments)
+        check_section(option_sections.LossArguments, key, arguments)
     check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
@@ -106,7 +106,7 @@ def _device(opt: Mapping[str, Any]) -> torch.device:
     return torch.device("cuda")
 
 
-def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_batch(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     images = opt["datasets"]["train"]["batch_size_per_gpu"]
     for name, term in distillation.terms.items():
         least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
@@ -120,14 +120,14 @@ def _check_batch(opt: Mapping[str, Any], distillation: options.Distillation) -> 
             )
 
 
-def _check_start(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_start(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     file = opt["path"].get("pretrain_network_g")
     if file and distillation.student.init != "random":
         problem = f"path.pretrain_network_g gives the student its weights ({file})"
         raise OptionsError("student.init", distillation.student.init, problem, "Remove one of the two.")
 
 
-def _check_starts(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_starts(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     last = int(opt["train"]["total_iter"])
     for name, term in distillation.terms.items():
         if term.start > last:
@@ -144,7 +144,7 @@ def _check_processes(opt: Mapping[str, Any]) -> None:
         raise OptionsError("num_gpu", gpus, problem, "Write auto, or start as many processes.")
 
 
-def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     train, terms = opt["train"], distillation.terms.values()
     if train.get("pixel_opt") or train.get("perceptual_opt"):
         return
@@ -156,7 +156,7 @@ def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: opti
             raise OptionsError("train.distill_opt", terms_given, problem, "Mend start and stop, or add pixel_opt.")
 
 
-def _check_balances(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_balances(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     for name, term in distillation.terms.items():
         if term.balance is not None and not opt["train"].get("pixel_opt"):
             problem = "it is measured against pixel_opt's gradient, and there is no train.pixel_opt"
@@ -164,7 +164,7 @@ def _check_balances(opt: Mapping[str, Any], distillation: options.Distillation) 
             raise OptionsError(f"train.distill_opt.{name}.balance", term.balance.model_dump(), problem, remedy)
 
 
-def _check_keep_best(opt: Mapping[str, Any], section: options.CheckpointsSection) -> None:
+def _check_keep_best(opt: Mapping[str, Any], section: option_sections.CheckpointsSection) -> None:
     """The best checkpoint can only be told if what is validated is saved."""
     if section.keep_best is None:
         return
@@ -181,7 +181,7 @@ def _check_keep_best(opt: Mapping[str, Any], section: options.CheckpointsSection
         raise OptionsError("val.val_freq", validation["val_freq"], problem, f"Write {every}, or 2 x, 3 x ... as much.")
 
 
-def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     """DataParallel runs copies of the student in threads; their feature maps would overwrite each other."""
     with_taps = any(term.taps for term in distillation.terms.values())
     if with_taps and not opt["dist"] and opt["num_gpu"] > 1:
@@ -191,7 +191,7 @@ def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: options.Distillat
         )
 
 
-def _check_networks(opt: Mapping[str, Any], distillation: options.Distillation) -> None:
+def _check_networks(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     """Build everything, and run one small batch through it; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns

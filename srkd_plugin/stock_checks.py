@@ -19,7 +19,7 @@ from basicsr.models.base_model import BaseModel as StockModel
 from basicsr.utils import registry
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from srkd_plugin import options
+from srkd_plugin import option_sections, options
 from srkd_plugin.data.dataset_check import FoundPairs, check_pairs
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_arguments, check_section, refuse_misspelt, refuse_nonfinite
@@ -179,7 +179,7 @@ def _section(model: Any, key: str, values: Any, others: tuple[str, ...] = ()) ->
 
 
 def _check_path(path: Mapping[str, Any]) -> None:
-    known = (*options.PathSection.model_fields, *options.STOCK_PATH_KEYS)
+    known = (*option_sections.PathSection.model_fields, *options.STOCK_PATH_KEYS)
     for key, value in path.items():
         if key not in known and not any(part in key for part in FOLDERLESS):
             problem = "unknown key, of which BasicSR would make a folder"

@@ -6,7 +6,7 @@ import json
 import pytest
 import tiny
 
-from srkd_plugin import check, options
+from srkd_plugin import check, option_sections
 
 
 @pytest.fixture
@@ -86,5 +86,7 @@ def test_the_reference_of_all_keys_is_that_of_the_code():
     text = script.DOCUMENT.read_text()
     assert script.document(text) == text, "run python scripts/options_reference.py"
     assert "`teacher.precision`" in text and "`ContrastiveLoss`" in text
-    models = {m for m in vars(options).values() if isinstance(m, type) and issubclass(m, options._Section)}
-    assert models - {options._Section} <= set(options.SECTIONS.values())
+    models = {
+        m for m in vars(option_sections).values() if isinstance(m, type) and issubclass(m, option_sections._Section)
+    }
+    assert models - {option_sections._Section} <= set(option_sections.SECTIONS.values())

@@ -12,7 +12,7 @@ import torch
 import yaml
 from basicsr.utils.logger import initialized_logger
 
-from srkd_plugin import options, preflight
+from srkd_plugin import option_sections, options, preflight
 from srkd_plugin.errors import OptionsError
 
 DELETE = "<no such key>"
@@ -235,7 +235,7 @@ def test_the_check_leaves_random_states_and_basicsrs_logger_alone(good):
 
 def test_defaults_and_what_is_read(good):
     found = preflight.check(good)
-    assert found.teacher == options.TeacherSection(random_init=False, precision="fp32", channels_last=False)
+    assert found.teacher == option_sections.TeacherSection(random_init=False, precision="fp32", channels_last=False)
     assert found.path.param_key_t == "params"
     assert found.terms["contrastive"].loss_options() == good["train"]["distill_opt"]["contrastive"]
     assert (found.grad_norm_log.first, found.grad_norm_log.every) == (3, 0)

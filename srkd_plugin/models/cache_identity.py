@@ -19,7 +19,7 @@ from srkd_plugin.data.images import ImageFault
 from srkd_plugin.data.pair_source import PairSource, open_pairs
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.teacher import teacher_weights
-from srkd_plugin.options import Distillation
+from srkd_plugin.option_sections import Distillation
 
 OPTION = "datasets.train.dataroot_teacher"
 SAMPLES = 8

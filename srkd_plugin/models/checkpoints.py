@@ -12,7 +12,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
-from srkd_plugin.options import CheckpointsSection
+from srkd_plugin.option_sections import CheckpointsSection
 from srkd_plugin.utils.checkpoint_files import NET_DIGEST, best_iteration, remove_all_but, save_verified
 
 

@@ -11,7 +11,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from srkd_plugin import options
+from srkd_plugin import option_sections, options
 from srkd_plugin.models.checkpoints import describe_files
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
@@ -56,7 +56,7 @@ class DistillModel(ResumableModel):
         if without_gt:
             self.cri_pix = None
 
-    def _build_distiller(self, distillation: options.Distillation) -> Distiller:
+    def _build_distiller(self, distillation: option_sections.Distillation) -> Distiller:
         student = self.get_bare_model(self.net_g)
         teacher = None
         if distillation.cache is None:
@@ -73,7 +73,7 @@ class DistillModel(ResumableModel):
             distiller.connectors.wrap(self.model_to_device)
         return distiller
 
-    def _initialise_student(self, distillation: options.Distillation) -> None:
+    def _initialise_student(self, distillation: option_sections.Distillation) -> None:
         """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
         path = self.opt["path"]
         if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError, nearest
-from srkd_plugin.options import ConnectorSection
+from srkd_plugin.option_sections import ConnectorSection
 
 
 class Taps:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from srkd_plugin.models.checkpoints import Checkpoints, on_cpu, plain
 from srkd_plugin.models.split_validation import validate_split
 from srkd_plugin.models.step_guard import StepGuard
-from srkd_plugin.options import Distillation
+from srkd_plugin.option_sections import Distillation
 from srkd_plugin.resume import TrainerData
 from srkd_plugin.utils import random_state, ranks, stop_signals
 

@@ -11,7 +11,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.models.grad_norms import gradient_norms
-from srkd_plugin.options import NonfiniteSection
+from srkd_plugin.option_sections import NonfiniteSection
 from srkd_plugin.utils import ranks
 
 

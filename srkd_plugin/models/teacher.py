@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.weights import WeightsFile
-from srkd_plugin.options import Distillation, PathSection, TeacherSection
+from srkd_plugin.option_sections import Distillation, PathSection, TeacherSection
 
 AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -18,7 +18,7 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils import img2tensor, tensor2img
 from tqdm import tqdm
 
-from srkd_plugin import options, options_file, zoo
+from srkd_plugin import option_sections, options, options_file, zoo
 from srkd_plugin.data.image_sets import ImageSet, open_images
 from srkd_plugin.data.images import ImageFault, decode_bgr
 from srkd_plugin.data.lmdb_check import compare_keys
@@ -201,7 +201,7 @@ def _judge(report: TeacherReport) -> None:
 
 
 def _find_better_variants(
-    distillation: options.Distillation, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
+    distillation: option_sections.Distillation, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
 ) -> list[str]:
     """Which other arguments of EDSR make the teacher clearly better, on the smallest image."""
     lr, hr = pairs.smallest()

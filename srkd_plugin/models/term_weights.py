@@ -9,7 +9,7 @@ from typing import Any, Optional
 from torch import Tensor, nn
 
 from srkd_plugin.models.grad_norms import gradient_norms
-from srkd_plugin.options import BalanceSection, TermSection
+from srkd_plugin.option_sections import BalanceSection, TermSection
 
 REFERENCE = "l_pix"
 """Log name of L_rec."""

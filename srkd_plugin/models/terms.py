@@ -9,7 +9,7 @@ from basicsr.losses import build_loss
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options import TermSection
+from srkd_plugin.option_sections import TermSection
 
 DEFAULT_READS = ("student", "teacher")
 """What a loss that does not say what it reads is called with: BasicSR's own losses take (pred, target)."""

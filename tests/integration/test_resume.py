@@ -156,7 +156,7 @@ import os, sys, torch
 import srkd_plugin.registration
 import torch.distributed as dist
 from srkd_plugin.models.step_guard import StepGuard
-from srkd_plugin.options import NonfiniteSection
+from srkd_plugin.option_sections import NonfiniteSection
 dist.init_process_group("gloo")
 rank, weight = dist.get_rank(), torch.nn.Parameter(torch.ones(2))
 weight.grad = torch.ones(2)

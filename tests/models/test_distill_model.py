@@ -11,7 +11,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
 from srkd_plugin.models.teacher import check_precision
-from srkd_plugin.options import TeacherSection
+from srkd_plugin.option_sections import TeacherSection
 
 BATCH = {"lq": (4, 3, 8, 10), "gt": (4, 3, 16, 20)}
 

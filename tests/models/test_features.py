@@ -12,7 +12,7 @@ from srkd_plugin import preflight
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import feature_loss, local_selective_feature_loss, spatial_affinity_loss
 from srkd_plugin.models.features import Connectors, Taps
-from srkd_plugin.options import ConnectorSection
+from srkd_plugin.option_sections import ConnectorSection
 
 FEATURE_TERM = {
     "type": "FeatureLoss",

@@ -9,7 +9,7 @@ import torch
 from srkd_plugin import options, preflight
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.term_weights import MEASURED_AT_FIRST, Balance, TermWeights, interpolate
-from srkd_plugin.options import BalanceSection, TermSection
+from srkd_plugin.option_sections import BalanceSection, TermSection
 
 
 def term(**keys):
