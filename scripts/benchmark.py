@@ -1,0 +1,361 @@
+#!/usr/bin/env python
+"""What a distillation step costs, as multiples of stock BasicSR's step on the student alone: Markdown tables.
+
+  python scripts/benchmark.py --size cpu --json cpu.json
+  python scripts/benchmark.py --size paper --repeats 10 --threads 2 --json paper.json
+  python scripts/benchmark.py --part loss          # ContrastiveLoss at N = 16, 64, 256: time and peak memory
+  python scripts/benchmark.py --part arithmetic    # FLOPs and bytes; nothing is timed
+
+Steps:
+  stock       SRModel: feed_data, optimize_parameters
+  cached      DistillModel, the batch brings the teacher's images
+  live        DistillModel, the teacher runs
+  floor_live  stock, then the bare teacher's forward pass under no_grad: what a live teacher cannot go below
+  naive       as public forks do it: teacher under autograd and in the backward pass, N x N x C x H x W loss
+  loss        ContrastiveLoss alone, forward and backward, on the same batch
+
+Weights and images are random; the batch is in memory (scripts/benchmark_loader.py measures the loader). One process
+times all steps in turn; a cell is the median over the repetitions, with the quartiles, and a ratio is one of times of
+the same round. The first steps, in which DistillModel logs gradient norms, are not counted. On CUDA the time is that
+between two events around the step. Peak memory is measured in a process of its own for each step: CUDA: allocated by
+torch; CPU: resident memory beyond that of the imports (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import multiprocessing
+import platform
+import sys
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import torch
+from torch import Tensor, nn
+
+from srkd_plugin.utils import benchmark
+from srkd_plugin.utils.command import positive_int, run
+
+SCALE = 2
+WARM_UP = 4
+"""DistillModel logs gradient norms in its first 3 iterations, at one backward pass a term."""
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "upscale": SCALE, "img_range": 255.0}
+SIZES = {
+    "cpu": {"teacher": (8, 32), "student": (4, 16), "batch": 16, "side": 24},
+    "paper": {"teacher": (32, 256), "student": (16, 64), "batch": 2, "side": 48},
+}
+"""Blocks and channels of the networks; batch; side of the LR crops."""
+BARS = (("cached", "stock", 1.03), ("live", "floor_live", 1.03), ("loss", "stock", 0.01))
+"""The first is to take at most so many times as long as the second."""
+FASTER = (("live", 2.9), ("cached", 24.0))
+"""And these at least so many times faster than naive, at the paper's sizes."""
+LOSS_BATCHES, LOSS_SHAPE = (16, 64, 256), (3, 96, 96)
+NAIVE_COPIES = 4
+"""N x N x C x H x W tensors that the broadcast loss holds at its peak, about: difference, its absolute, gradients."""
+
+
+def main() -> int:
+    """Parse the command line, measure and print."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--size", choices=SIZES, default="cpu", help="networks and batch (%(default)s)")
+    parser.add_argument("--part", choices=("step", "loss", "arithmetic"), default="step", help="(%(default)s)")
+    parser.add_argument("--repeats", type=positive_int, default=10, help="rounds (%(default)s)")
+    parser.add_argument("--threads", type=positive_int, help="torch's threads (its default)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU time, for busy machines")
+    parser.add_argument("--no_memory", action="store_true", help="leave the peak memory out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    args = parser.parse_args()
+    parts = {"step": _steps, "loss": _loss, "arithmetic": _arithmetic}
+    return run(lambda: _report(args, parts[args.part](args)))
+
+
+def _report(args: argparse.Namespace, figures: dict[str, Any]) -> int:
+    if args.json:
+        about = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.platform()}
+        about.update(threads=torch.get_num_threads(), device=_device_name(args.device), clock=_clock_name(args))
+        about.update(size=args.size, **SIZES[args.size], repeats=args.repeats)
+        args.json.write_text(json.dumps({**figures, **about}, indent=1) + "\n")
+    return 0
+
+
+def _steps(args: argparse.Namespace) -> dict[str, Any]:
+    _settle(args.threads)
+    steps = {name: prepare(args.size, args.device) for name, prepare in STEPS.items()}
+    seconds = benchmark.interleaved(steps, args.repeats, WARM_UP, _timer(args))
+    del steps
+    ratios = benchmark.ratios(seconds, "stock")
+    peaks = {} if args.no_memory else {n: _apart(_step_peak, n, args.size, args.device, args.threads) for n in STEPS}
+    rows = [[name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), _mib(peaks.get(name))] for name in STEPS]
+    print(f"Size {args.size}: {SIZES[args.size]}. {_device_name(args.device)}, {_clock_name(args)}.\n")
+    print(benchmark.table(rows, ["step", "x stock", "seconds", "peak memory, MiB"]) + "\n")
+    bars = _bars(seconds, args.size)
+    return {
+        "ratios": {name: spread.median for name, spread in ratios.items()},
+        "quartiles": {name: [spread.low, spread.high] for name, spread in ratios.items()},
+        "seconds": seconds,
+        "peak_bytes": peaks,
+        "bars": bars,
+    }
+
+
+def _bars(seconds: dict[str, list[float]], size: str) -> dict[str, float]:
+    """Print the ratios that were promised."""
+    found = {}
+    promises = [(name, other, f"<= {bar}") for name, other, bar in BARS]
+    promises += [("naive", name, f">= {bar}") for name, bar in FASTER if size == "paper"]
+    for name, other, bar in promises:
+        ratio = benchmark.ratios(seconds, other)[name]
+        found[f"{name}/{other}"] = ratio.median
+        print(f"{name} / {other}: {ratio}, to be {bar}")
+    return found
+
+
+def _loss(args: argparse.Namespace) -> dict[str, Any]:
+    """Each cell is a process of its own, so that one form's memory is not the other's."""
+    rows, figures = [], {}
+    for n in LOSS_BATCHES:
+        for form in ("broadcast", "ours"):
+            values = n * n * torch.Size(LOSS_SHAPE).numel()
+            if form == "broadcast" and 4 * values * NAIVE_COPIES > _free_bytes(args.device):
+                rows.append([str(n), form, "-", f"not run: N x N x C x H x W is {_mib(4 * values)} MiB once"])
+                continue
+            peak = _apart(_loss_peak, form, n, args.device, args.threads)
+            seconds = _apart(_loss_seconds, form, n, args)
+            figures[f"{form}_{n}"] = {"seconds": seconds, "peak_bytes": peak}
+            rows.append([str(n), form, str(benchmark.Spread.of(seconds)), _mib(peak)])
+    print(benchmark.table(rows, ["N", "loss", "seconds", "peak memory, MiB"]))
+    return {"loss": figures}
+
+
+def _arithmetic(args: argparse.Namespace) -> dict[str, Any]:
+    """FLOPs (2 a multiply-add) of the convolutions, and bytes of their float32 outputs and weights, once each."""
+    figures, rows = {}, []
+    for size, shape in SIZES.items():
+        pixels = shape["batch"] * shape["side"] ** 2
+        student, teacher = (_work(_network(*shape[who])) for who in ("student", "teacher"))
+        for name, work, passes in (("student step", student, 3), ("teacher forward", teacher, 1)):
+            flops, out, weights = passes * work[0] * pixels, passes * work[1] * pixels, passes * work[2]
+            figures[f"{size} {name}"] = {"flops": flops, "bytes": out + weights}
+            rows.append([size, name, f"{flops / 1e9:,.1f}", f"{(out + weights) / 2**20:,.0f}"])
+        ratio = teacher[0] / (3 * student[0])
+        rows.append([size, "teacher forward / student step", f"{ratio:.2f}", ""])
+    print(benchmark.table(rows, ["size", "what", "GFLOPs", "MiB"]))
+    return {"arithmetic": figures}
+
+
+def _work(net: nn.Module) -> tuple[float, float, float]:
+    """FLOPs and bytes of outputs of the convolutions for one LR pixel, and bytes of all weights."""
+    side, flops, values = 8, [], []
+
+    def count(module: nn.Conv2d, _: Any, output: Tensor) -> None:
+        values.append(output.numel())
+        flops.append(2 * output.numel() * module.weight[0].numel())
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        net(torch.rand(1, 3, side, side))
+    weights = 4 * sum(p.numel() for p in net.parameters())
+    return sum(flops) / side**2, 4 * sum(values) / side**2, weights
+
+
+def _network_options(blocks: int, channels: int) -> dict[str, Any]:
+    return {**EDSR, "num_block": blocks, "num_feat": channels, "res_scale": 0.1 if channels > 64 else 1}
+
+
+def _network(blocks: int, channels: int) -> nn.Module:
+    from basicsr.archs import build_network
+
+    return build_network(_network_options(blocks, channels))
+
+
+def _options(size: str, device: str, model_type: str, cached: bool = False) -> dict[str, Any]:
+    """Options as BasicSR's ``parse_options`` returns them; nothing is read or written at their paths."""
+    shape, nowhere = SIZES[size], {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None}
+    opt = {
+        "name": "benchmark",
+        "model_type": model_type,
+        "scale": SCALE,
+        "num_gpu": int(device == "cuda"),
+        "dist": False,
+        "rank": 0,
+        "world_size": 1,
+        "is_train": True,
+        "manual_seed": 0,
+        "datasets": {"train": {"type": "PairedImageDataset", "gt_size": SCALE * shape["side"]}},
+        "network_g": _network_options(*shape["student"]),
+        "path": {**nowhere, "models": "", "training_states": "", "experiments_root": ""},
+        "train": {
+            "ema_decay": 0.999,
+            "optim_g": {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]},
+            "scheduler": {"type": "MultiStepLR", "milestones": [200000], "gamma": 0.5},
+            "total_iter": 300000,
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+        },
+    }
+    if model_type == "DistillModel":
+        opt.update(network_t=_network_options(*shape["teacher"]), teacher={"random_init": True})
+        opt["train"]["distill_opt"] = {"contrastive": {"type": "ContrastiveLoss", "loss_weight": 10.0}}
+    if cached:
+        opt.pop("teacher")
+        opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher="none.lmdb")
+    return opt
+
+
+def _batch(size: str, with_teacher: bool = False) -> dict[str, Tensor]:
+    n, side = SIZES[size]["batch"], SIZES[size]["side"]
+    generator = torch.Generator().manual_seed(0)
+    keys = {"lq": 1, "gt": SCALE, **({"teacher": SCALE} if with_teacher else {})}
+    return {key: torch.rand(n, 3, f * side, f * side, generator=generator) for key, f in keys.items()}
+
+
+def _training(size: str, device: str, model_type: str, cached: bool = False) -> benchmark.Step:
+    """A step of a model as BasicSR's trainer makes it."""
+    from basicsr.models import build_model
+
+    torch.manual_seed(0)
+    model, batch = build_model(_options(size, device, model_type, cached)), _batch(size, cached)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        model.feed_data(batch)
+        model.optimize_parameters(done)
+
+    return step
+
+
+def _floor_live(size: str, device: str) -> benchmark.Step:
+    stock = _training(size, device, "SRModel")
+    teacher, lq = _network(*SIZES[size]["teacher"]).eval().to(device), _batch(size)["lq"].to(device)
+
+    def step() -> None:
+        stock()
+        with torch.no_grad():
+            teacher(lq)
+
+    return step
+
+
+def _naive(size: str, device: str) -> benchmark.Step:
+    """A distillation step as public forks write it."""
+    student, teacher = (_network(*SIZES[size][who]).to(device) for who in ("student", "teacher"))
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-4, betas=(0.9, 0.99))
+    batch = _batch(size)
+
+    def step() -> None:
+        lq, gt = batch["lq"].to(device), batch["gt"].to(device)
+        optimizer.zero_grad()
+        output, target = student(lq), teacher(lq)
+        loss = (output - gt).abs().mean() + 10 * broadcast_loss(output, target)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def broadcast_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """ContrastiveLoss of L1 distances, all differences of all pairs at once: ``(N, N, C, H, W)``."""
+    distance = (student[:, None] - teacher[None]).abs().mean(dim=(2, 3, 4))
+    positive = distance.diagonal()
+    return (positive / (distance.sum(dim=1) - positive + 1e-6)).sum()
+
+
+def _loss_step(form: str, n: int, shape: tuple[int, ...], device: str) -> benchmark.Step:
+    from srkd_plugin.losses.contrastive_loss import ContrastiveLoss
+
+    loss: Callable[..., Tensor] = ContrastiveLoss() if form == "ours" else broadcast_loss
+    student = torch.rand(n, *shape, device=device, requires_grad=True)
+    teacher = torch.rand(n, *shape, device=device)
+
+    def step() -> None:
+        student.grad = None
+        loss(student, teacher).backward()
+
+    return step
+
+
+def _own_loss(size: str, device: str) -> benchmark.Step:
+    side = SCALE * SIZES[size]["side"]
+    return _loss_step("ours", SIZES[size]["batch"], (3, side, side), device)
+
+
+STEPS: dict[str, Callable[[str, str], benchmark.Step]] = {
+    "stock": lambda size, device: _training(size, device, "SRModel"),
+    "cached": lambda size, device: _training(size, device, "DistillModel", cached=True),
+    "live": lambda size, device: _training(size, device, "DistillModel"),
+    "floor_live": _floor_live,
+    "naive": _naive,
+    "loss": _own_loss,
+}
+
+
+def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def _step_peak(name: str, size: str, device: str, threads: Optional[int]) -> int:
+    _settle(threads)
+    return benchmark.peak_bytes(functools.partial(STEPS[name], size, device), WARM_UP, torch.device(device))
+
+
+def _loss_peak(form: str, n: int, device: str, threads: Optional[int]) -> int:
+    _settle(threads)
+    _loss_step(form, 2, (3, 8, 8), device)()  # what the first call allocates for good
+    prepare = functools.partial(_loss_step, form, n, LOSS_SHAPE, device)
+    return benchmark.peak_bytes(prepare, 1, torch.device(device))
+
+
+def _loss_seconds(form: str, n: int, args: argparse.Namespace) -> list[float]:
+    _settle(args.threads)
+    steps = {form: _loss_step(form, n, LOSS_SHAPE, args.device)}
+    return benchmark.interleaved(steps, args.repeats, 1, _timer(args))[form]
+
+
+def _settle(threads: Optional[int]) -> None:
+    import srkd_plugin.registration  # noqa: F401, where torch does not import it by itself
+
+    if threads:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True  # as BasicSR's trainer has it
+    logging.disable(logging.INFO)  # the networks, printed
+
+
+def _timer(args: argparse.Namespace) -> benchmark.Timer:
+    if args.device == "cuda":
+        return benchmark.cuda_timer
+    return benchmark.cpu_timer if args.clock == "cpu" else benchmark.wall_timer
+
+
+def _clock_name(args: argparse.Namespace) -> str:
+    return "CUDA events" if args.device == "cuda" else f"{args.clock} time"
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _free_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    (line,) = (x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable"))
+    return 1024 * int(line.split()[1])
+
+
+def _mib(size: Optional[int]) -> str:
+    return "" if size is None else f"{size / 2**20:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

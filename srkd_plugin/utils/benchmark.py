@@ -1,0 +1,129 @@
+"""Timing of things against each other: interleaved repetitions, ratios with their spread, a Markdown table."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Callable
+
+import torch
+
+Step = Callable[[], object]
+Timer = Callable[[Step], float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Of at least one value; a single one is its own quartiles."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        low, _, high = quantiles(values, n=4, method="inclusive")
+        return cls(median(values), low, high)
+
+    def __str__(self) -> str:
+        """``median (low to high)``."""
+        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def interleaved(steps: Mapping[str, Step], repeats: int, warm_up: int, timer: Timer) -> dict[str, list[float]]:
+    """Time every step once a round, so that whatever disturbs the machine disturbs all of them.
+
+    Each round begins with another step, so that none always comes after the same one.
+
+    Args:
+        steps: What is timed, by name.
+        repeats: Rounds, >= 1.
+        warm_up: Calls of each step beforehand that are not timed.
+        timer: Runs a step and returns its seconds.
+
+    Returns:
+        Seconds of each step, one a round.
+    """
+    for step in steps.values():
+        for _ in range(warm_up):
+            step()
+    names = list(steps)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(repeats):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(timer(steps[name]))
+    return seconds
+
+
+def ratios(seconds: Mapping[str, list[float]], reference: str) -> dict[str, Spread]:
+    """Each step's seconds as multiples of the reference's in the same round."""
+    base = seconds[reference]
+    return {name: Spread.of([a / b for a, b in zip(values, base)]) for name, values in seconds.items()}
+
+
+def wall_timer(step: Step) -> float:
+    """Seconds of wall time."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def cpu_timer(step: Step) -> float:
+    """Seconds of CPU time of this process's threads: for comparisons on a machine that others use as well."""
+    start = time.process_time()
+    step()
+    return time.process_time() - start
+
+
+def cuda_timer(step: Step) -> float:
+    """Seconds between two CUDA events around the step, on the current stream."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    step()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def peak_bytes(prepare: Callable[[], Step], warm_up: int, device: torch.device) -> int:
+    """Most memory that a step takes, with all that it holds (weights, optimizer); for a process of its own.
+
+    CUDA: what torch has allocated. CPU: resident memory beyond that before ``prepare``; Linux only, as the peak is
+    reset and read in /proc.
+
+    Args:
+        prepare: Builds the step.
+        warm_up: Calls beforehand whose peak does not count.
+        device: Where the step runs.
+    """
+    before = 0 if device.type == "cuda" else _status("VmRSS")
+    step = prepare()
+    for _ in range(warm_up):
+        step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is resident now
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    (kib,) = re.findall(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kib) * 1024
+
+
+def table(rows: list[list[str]], header: list[str]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
