@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from statistics import median, quantiles
 from typing import Callable
 
 import torch
+from torch import Tensor, nn
 
 Step = Callable[[], object]
 Timer = Callable[[Step], float]
@@ -121,6 +123,46 @@ def peak_bytes(prepare: Callable[[], Step], warm_up: int, device: torch.device) 
 def _status(key: str) -> int:
     (kib,) = re.findall(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(kib) * 1024
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free there; for the CPU as Linux says in /proc."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    (kib,) = re.findall(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(kib) * 1024
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the processor's architecture and torch's threads."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+@torch.no_grad()
+def convolution_work(net: nn.Module, side: int = 8) -> tuple[float, float, int]:
+    """What a forward pass of a fully convolutional network of RGB images takes.
+
+    Args:
+        net: On the CPU.
+        side: Of the input it is run on.
+
+    Returns:
+        FLOPs (2 a multiply-add) of its convolutions and bytes of their float32 outputs, both for each pixel of the
+        input; and bytes of all its parameters in float32.
+    """
+    flops, values = [], []
+
+    def count(module: nn.Conv2d, _: object, output: Tensor) -> None:
+        values.append(output.numel())
+        flops.append(2 * output.numel() * module.weight[0].numel())
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d)]
+    net(torch.rand(1, 3, side, side))
+    for hook in hooks:
+        hook.remove()
+    return sum(flops) / side**2, 4 * sum(values) / side**2, 4 * sum(p.numel() for p in net.parameters())
 
 
 def table(rows: list[list[str]], header: list[str]) -> str:

@@ -1,6 +1,11 @@
 """Order, ratios and tables of benchmarks; nothing is timed here."""
 
+import importlib.util
+import json
+import sys
+
 import pytest
+import tiny
 import torch
 
 from srkd_plugin.utils import benchmark
@@ -50,3 +55,48 @@ def test_table():
 def test_cuda_events_measure_something():
     x = torch.rand(512, 512, device="cuda")
     assert benchmark.cuda_timer(lambda: x @ x) > 0
+
+
+def test_work_of_a_convolution():
+    """3 to 5 channels, kernel 3, and then 5 to 2 at half the side."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.Conv2d(5, 2, 2, stride=2))
+    flops, out, weights = benchmark.convolution_work(net)
+    assert flops == 2 * 5 * 27 + 2 * 2 * 20 / 4
+    assert out == 4 * (5 + 2 / 4)
+    assert weights == 4 * (5 * 27 + 5 + 2 * 20 + 2)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """scripts/benchmark.py at a tiny size; it sets things for the whole process, which are left alone."""
+    spec = importlib.util.spec_from_file_location("benchmark_script", tiny.PROJECT / "scripts" / "benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(module.SIZES, "cpu", {"teacher": (2, 12), "student": (1, 8), "batch": 2, "side": 8})
+    monkeypatch.setattr(module, "_settle", lambda threads: None)
+    return module
+
+
+def test_every_step_of_the_script_trains(script, monkeypatch, tmp_path):
+    def timer(step):
+        step()
+        return 1.0
+
+    monkeypatch.setattr(script, "_timer", lambda args: timer)
+    file = tmp_path / "figures.json"
+    command = ["benchmark.py", "--device", "cpu", "--repeats", "2", "--no_memory", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", command)
+
+    assert script.main() == 0
+
+    figures = json.loads(file.read_text())
+    assert figures["ratios"] == dict.fromkeys(("stock", "cached", "live", "floor_live", "naive", "loss"), 1.0)
+    assert figures["batch"] == 2
+
+
+def test_the_scripts_broadcast_loss_is_ours_written_out(script):
+    from srkd_plugin.losses.contrastive_loss import contrastive_loss
+
+    torch.manual_seed(0)
+    student, teacher = torch.rand(3, 3, 6, 8), torch.rand(3, 3, 6, 8)
+    torch.testing.assert_close(script.broadcast_loss(student, teacher), contrastive_loss(student, teacher))
