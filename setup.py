@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = \"(.+?)\"", (HERE / "srkd_plugin/__init__.py").read_text("utf-8")).group(1)
 
 EXTRAS = {
-    # photographs (scikit-learn, matplotlib; scikit-image comes with BasicSR) and the picture of the quickstart
+    # photographs (scikit-learn, matplotlib; scikit-image comes with BasicSR) and all pictures: quickstart, run_table.py
     "demo": ["scikit-learn>=1.0", "matplotlib>=3.5"],
     "test": ["pytest>=7.0", "pytest-timeout>=2.1", "pytest-xdist>=3.0", "hypothesis>=6.0", "ruff>=0.6"],
     # the documentation is plain Markdown; tests/test_docs.py checks its links and examples
@@ -38,6 +38,7 @@ setup(
         "lmdb>=1.0",
         "numpy>=1.20",
         "pillow>=8.0",
+        "scipy>=1.6",
         "tqdm>=4.60",
         "pydantic>=2.5",
     ],
