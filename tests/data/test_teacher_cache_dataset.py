@@ -10,11 +10,13 @@ import pytest
 import tiny
 import torch
 from basicsr.archs import build_network
-from basicsr.data import build_dataset
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from torch.utils.data import DataLoader
 
 from srkd_plugin.data.cache_store import CacheReader
+from srkd_plugin.data.stream import build_train_loader
 from srkd_plugin.data.teacher_cache_dataset import TeacherCacheDataset
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.cache_teacher import make_cache
@@ -63,6 +65,23 @@ def test_items_are_those_of_paired_image_dataset(data, cache, cache_with_images,
             assert torch.equal(item[name], expected[name])
         assert (item["lq_path"], item["gt_path"]) == (expected["lq_path"], expected["gt_path"])
         assert item["teacher"].shape == item["gt"].shape
+
+
+def test_with_exact_resume_too(data, cache):
+    """Each sample has a random stream of its own; the crops are still those of a run without the cache."""
+    epochs = []
+    for dataset in (PairedImageDataset(section(data, disk=True)), TeacherCacheDataset(section(data, cache, disk=True))):
+        sampler = EnlargedSampler(dataset, 1, 0, 3)
+        loader = build_train_loader(build_dataloader, dataset, dict(dataset.opt), sampler, 5, exact=True, dist=False)
+        batches = []
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            batches += loader
+        epochs.append(batches)
+    assert len(epochs[0]) == len(epochs[1]) > 2
+    for stock, ours in zip(*epochs):
+        assert torch.equal(stock["lq"], ours["lq"]) and torch.equal(stock["gt"], ours["gt"])
+        assert "teacher" in ours and stock["lq_path"] == ours["lq_path"]
 
 
 def _gray_cache(opt, tmp_path, raw):
