@@ -25,7 +25,7 @@ import srkd_plugin.registration  # noqa: F401  (before BasicSR, as it has to be 
 from srkd_plugin import agreement
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import ContrastiveLoss
-from srkd_plugin.utils import ranks
+from srkd_plugin.utils import ranks, stop_signals
 
 SETTINGS = [
     {"similarity": similarity, "form": form, "negatives": negatives, "reduction": reduction}
@@ -166,6 +166,25 @@ def one_image_less(section: dict[str, Any]) -> Any:
     return dataset
 
 
+def ended(opt: dict[str, Any], root: Path, saved: bool) -> Any:
+    """The exit code and the states on disk after rank 0 alone gets SIGTERM, in an iteration that was saved or not."""
+    stop_signals.listen()
+    if ranks.own() == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    model, _ = distill(opt, root, iters=1)
+    stop_signals.forget()
+    model.trainer_data.iters_per_epoch = 10
+    for folder in ("models", "training_states"):
+        Path(model.opt["path"][folder]).mkdir(parents=True, exist_ok=True)
+    if saved:
+        model.save(0, 1)
+    try:
+        model.update_learning_rate(2)
+    except SystemExit as end:
+        return end.code, sorted(file.name for file in Path(model.opt["path"]["training_states"]).iterdir())
+    return "it went on"
+
+
 def without_image_loss(opt: dict[str, Any]) -> dict[str, Any]:
     """Only feature maps inside of the student are compared: the loss does not depend on its last layers."""
     opt = copy.deepcopy(opt)
@@ -192,6 +211,7 @@ def main(content: dict[str, Any], root: Path) -> None:
         },
         "random_teacher": distill(content["opt_random"], root, iters=1)[0].distiller.teacher.net.state_dict(),
         "pure": trained(without_image_loss(content["opt"]), root),
+        "ended": {saved: ended(content["opt"], root / f"ended_{saved}", saved) for saved in (False, True)},
         "agreements": agreements(content["opt"]),
         "environment": {k: os.environ[k] for k in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")},
     }
@@ -199,12 +219,15 @@ def main(content: dict[str, Any], root: Path) -> None:
     torch.save(found, root / f"found_{rank}.pt")
 
     poison = torch.full((3, 3, 8, 10), torch.nan if rank == 1 else 0.5)
+    before = copy.deepcopy(model.get_bare_model(model.net_g).state_dict())
     model.feed_data({"lq": poison, "gt": torch.rand(3, 3, 16, 20)})
-    try:
-        model.optimize_parameters(2)
-    except FloatingPointError as error:
-        print(error, flush=True)
+    print(error_of(model.optimize_parameters, 2), flush=True)
+    after = model.get_bare_model(model.net_g).state_dict()
+    print("unchanged:", all(torch.equal(before[key], after[key]) for key in before), flush=True)
+    if rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    model.feed_data({"lq": torch.rand(3, 3, 8, 10), "gt": torch.rand(3, 3, 16, 20)})
+    model.optimize_parameters(3)
 
 
 if __name__ == "__main__":

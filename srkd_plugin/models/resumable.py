@@ -132,9 +132,8 @@ class ResumableModel(SRModel):
 
     def _save_and_end(self, iteration: int) -> None:
         """Save what was reached and end the process, on all ranks: ``stop_signals.STOPPED``, or 1 if it failed."""
-        saved = self.checkpoints.is_saved(iteration) or self._save(
-            iteration // self.trainer_data.iters_per_epoch, iteration
-        )
+        done = any(ranks.gather_objects(self.checkpoints.is_saved(iteration)))  # only rank 0 knows; saving takes all
+        saved = done or self._save(iteration // self.trainer_data.iters_per_epoch, iteration)
         saved = ranks.all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
         if saved:
             get_root_logger().info(f"Ended on request after iteration {iteration:,d}; --auto_resume goes on from here.")

@@ -6,6 +6,7 @@ All cases run in one pair of processes (``rank_cases.py``), which is started as 
 import copy
 import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -189,6 +190,19 @@ def test_an_error_of_one_rank_is_one_of_both(pair):
     of_0, of_1 = (found["agreements"]["error"] for found in pair["found"])
     assert of_1 == f"{text}. Copy it."
     assert of_0 == f"{text} (on rank 1). Copy it."
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["not saved before", "saved before"])
+def test_a_request_to_end_one_rank_ends_both(pair, saved):
+    for found in pair["found"]:
+        assert found["ended"][saved] == (75, ["1.state"])
+
+
+def test_nan_on_one_rank_is_an_error_on_both_and_changes_no_weights(pair):
+    for log in pair["logs"]:
+        assert "FloatingPointError: iteration 2: rank 0: all losses finite" in log
+        assert re.search(r"rank 1: l_pix = nan, l_contrastive = nan", log)
+        assert "unchanged: True" in log
 
 
 def test_when_a_rank_finds_nan_and_dies_the_other_ends_with_an_error(pair):

@@ -4,10 +4,11 @@ import json
 
 import cv2
 import pytest
+import tiny
 
-from srkd_plugin.table import report
+from srkd_plugin.table import plan, report
 from srkd_plugin.table.plan import BenchmarkSet, Group, Method, Table, TeacherRow
-from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult
+from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult, load
 
 SEEDS = (0, 1, 2)
 
@@ -88,3 +89,15 @@ def test_json_and_plots_are_written(table, results, tmp_path):
     assert (tmp_path / "out/table.md").read_text().rstrip() == report.markdown(table, results)
     for name in ("gain.png", "curves.png"):
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 10
+
+
+STORED = sorted(file.parent for file in (tiny.PROJECT / "docs/results").glob("*/images.csv"))
+
+
+@pytest.mark.parametrize("folder", STORED, ids=lambda f: f.name)
+def test_the_published_table_is_that_of_its_csv(folder):
+    table = plan.read_table(tiny.PROJECT / f"options/tables/{folder.name}.yml")
+    text = report.markdown(table, load(folder))
+    assert (folder / "table.md").read_text().rstrip() == text
+    for block in text.split("\n\n")[1:]:
+        assert block in (tiny.PROJECT / "docs/results.md").read_text()
