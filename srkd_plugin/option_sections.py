@@ -94,7 +94,10 @@ class ConnectorSection(_Section):
 
 
 class BalanceSection(_Section):
-    """``balance`` of a term: its weight is set by its gradient, and not by hand (``models/term_weights.py``)."""
+    """``balance`` of a term: its weight follows its gradient; a ``loss_weight`` other than 1 beside it is refused.
+
+    See ``models/term_weights.py``.
+    """
 
     target: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """What the norm of the term's gradient is to be, as a multiple of L_rec's."""

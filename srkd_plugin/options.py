@@ -271,7 +271,7 @@ def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
                 f"{key}.loss_weight",
                 term["loss_weight"],
                 problem,
-                "Remove loss_weight, or write 1.0; or remove balance.",
+                "Remove loss_weight, or balance.",
             )
         terms[str(name)] = check_section(TermSection, key, {**term, **nested})
     return terms
