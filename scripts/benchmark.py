@@ -11,7 +11,7 @@ Steps:
   cached      DistillModel, the batch brings the teacher's images
   live        DistillModel, the teacher runs
   floor_live  stock, then the bare teacher's forward pass under no_grad: what a live teacher cannot go below
-  naive       as public forks do it: teacher under autograd and in the backward pass, N x N x C x H x W loss
+  naive       as it is easily written: teacher under autograd and in the backward pass, N x N x C x H x W loss
   loss        ContrastiveLoss alone, forward and backward, on the same batch
 
 Weights and images are random; the batch is in memory (scripts/benchmark_loader.py measures the loader). One process
@@ -230,7 +230,7 @@ def _floor_live(size: str, device: str) -> benchmark.Step:
 
 
 def _naive(size: str, device: str) -> benchmark.Step:
-    """A distillation step as public forks write it."""
+    """A distillation step as it is easily written; nothing of ours is used."""
     student, teacher = (_network(*SIZES[size][who]).to(device) for who in ("student", "teacher"))
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-4, betas=(0.9, 0.99))
     batch = _batch(size)

@@ -116,6 +116,7 @@ def undisturbed(tmp_path, opt, processes=1):
     return content(root)
 
 
+@pytest.mark.timeout(1200)  # many starts of two processes, each with a spawned worker
 @pytest.mark.parametrize(
     ("workers", "more", "processes"),
     [
