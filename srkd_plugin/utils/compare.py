@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
             axis.imshow(image[y : y + side, x : x + side, ::-1], interpolation="nearest")
             axis.set_axis_off()
             below = f"{name} ({x}, {y})" if column == "HR" else f"{comparison.psnr[column][name]:.2f} dB"
-            axis.set_title(f"{column}\n{below}", fontsize=9)
+            axis.set_title(f"{textwrap.fill(column, 18)}\n{below}", fontsize=9)
     figure.savefig(file, dpi=110)
 
 
