@@ -209,9 +209,10 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
         InputError: An options file is not there.
     """
     options = file.resolve().parent.parent
-    runs = [_teacher_run(table, options)]
+    teacher = _teacher_run(table, options)
+    runs = [teacher]
     for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
-        runs += [_student_run(table, options, m, seed) for m in table.methods if seed in table.seeds_of(m)]
+        runs += [_student_run(table, options, teacher, m, seed) for m in table.methods if seed in table.seeds_of(m)]
     return runs
 
 
@@ -243,11 +244,10 @@ def _teacher_run(table: Table, options: Path) -> Run:
     return Run(TEACHER, row.seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
 
 
-def _student_run(table: Table, options: Path, method: str, seed: int) -> Run:
+def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: int) -> Run:
     row, name = table.methods[method], f"{table.name}_{method}_s{seed}"
     train = merge(_read_yaml(options / row.file), table.common)
     if "network_t" in train:
-        teacher = _teacher_run(table, options)
         weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
         train = merge(train, {"path": {"pretrain_network_t": weights, "param_key_t": param_key}})
         train = merge(merge(train, {"network_t": teacher.test["network_g"]}), table.distill)
