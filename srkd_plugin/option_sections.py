@@ -17,6 +17,8 @@ class RunSection(_Section):
 
     trust_weights: bool = False
     """Load weights files and training states that hold more than tensors. That runs code which is in the file."""
+    tf32: Optional[bool] = None
+    """Whether CUDA may round the inputs of convolutions and matrix products to TF32; none: as torch has it."""
 
 
 class TeacherSection(_Section):
@@ -28,6 +30,8 @@ class TeacherSection(_Section):
     """Precision of the teacher's forward pass (autocast); its output is handed on as fp32."""
     channels_last: bool = False
     """Keep the teacher's weights and inputs in channels_last memory format."""
+    compile: bool = False
+    """Run the teacher through torch.compile."""
 
 
 class StudentSection(_Section):
@@ -36,6 +40,19 @@ class StudentSection(_Section):
     init: Literal["random", "teacher_slice"] = "random"
     """``teacher_slice``: the teacher's first channels and evenly spread blocks (``models/student_init.py``). A run that
     uses the teacher for this alone needs no ``train.distill_opt``."""
+    compile: bool = False
+    """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
+
+
+class AmpSection(_Section):
+    """``train.amp``: the precision in which the student is trained (``models/precision.py``)."""
+
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Of the student's forward and backward pass (autocast); weights, losses and validation stay in fp32."""
+    init_scale: float = Field(default=65536.0, ge=1)
+    """With fp16: what losses are multiplied with at first; halved at every overflow."""
+    growth_interval: int = Field(default=2000, ge=1)
+    """With fp16: the scale is doubled after so many iterations without an overflow."""
 
 
 class PathSection(_Section):
@@ -170,6 +187,7 @@ SECTIONS = {
     "checkpoints": CheckpointsSection,
     "datasets.train": CacheSection,
     "train": NonfiniteSection,
+    "train.amp": AmpSection,
     "train.grad_norm_log": GradNormLogSection,
     "train.distill_opt.<name>": TermSection,
     **{f"train.distill_opt.<name>.{part}": model for part, model in TERM_PARTS.items()},
@@ -188,6 +206,7 @@ class Distillation(BaseModel):
     cache: Optional[CacheSection]
     """Where the teacher's images come from, if not from the teacher."""
     terms: dict[str, TermSection]
+    amp: AmpSection
     grad_norm_log: GradNormLogSection
     nonfinite: NonfiniteSection
     checkpoints: CheckpointsSection

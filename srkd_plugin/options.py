@@ -1,7 +1,7 @@
 """The plugin's own sections of a BasicSR options file: the only place that knows their keys and defaults.
 
     model_type: DistillModel
-    trust_weights: false                          # RunSection, optional
+    trust_weights: false                          # RunSection, optional; tf32 beside it
     network_t: {type: EDSR, ...}                  # teacher, any registered architecture
     teacher: {precision: fp32, ...}               # TeacherSection, optional
     student: {init: random}                       # StudentSection, optional
@@ -12,6 +12,7 @@
     train:
       distill_opt:                                # any number of named terms
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
+      amp: {precision: fp32}                      # AmpSection, optional
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
       nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
     checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
@@ -37,6 +38,7 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.option_checks import check_section
 from srkd_plugin.option_sections import (
     TERM_PARTS,
+    AmpSection,
     CacheSection,
     CheckpointsSection,
     Distillation,
@@ -50,8 +52,8 @@ from srkd_plugin.option_sections import (
 )
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher", "student", "checkpoints", "trust_weights")
-TRAIN_KEYS = ("distill_opt", "grad_norm_log", "nan_policy", "max_skipped")
+TOP_KEYS = ("network_t", "teacher", "student", "checkpoints", "trust_weights", "tf32")
+TRAIN_KEYS = ("distill_opt", "amp", "grad_norm_log", "nan_policy", "max_skipped")
 EXACT_RESUME = "exact_resume"
 STOCK_TRAIN_KEYS = (
     *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
@@ -147,6 +149,7 @@ def read(opt: Mapping[str, Any]) -> Distillation:
         path=check_section(PathSection, "path", _own_path_keys(path)),
         cache=_cache(opt),
         terms=_terms(train.get("distill_opt") or {}),
+        amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
         checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),

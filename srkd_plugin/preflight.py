@@ -22,8 +22,9 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.host import has_cuda
 from srkd_plugin.models.cache_identity import check_cache
 from srkd_plugin.models.distiller import Distiller
+from srkd_plugin.models.precision import check_compiles, check_precision
 from srkd_plugin.models.student_init import cut_from_teacher
-from srkd_plugin.models.teacher import build_teacher, check_outputs, check_precision
+from srkd_plugin.models.teacher import build_teacher, check_outputs
 from srkd_plugin.models.terms import build_terms
 from srkd_plugin.models.weights import student_weights
 from srkd_plugin.option_checks import check_arguments, check_section
@@ -47,9 +48,7 @@ def check(opt: Mapping[str, Any]) -> option_sections.Distillation:
     distillation = options.read(opt)
     stock_checks.check_values(opt)
     _check_processes(opt)
-    device = _device(opt)
-    if distillation.cache is None:
-        check_precision(distillation.teacher, device)
+    _check_speed(distillation, _device(opt))
     for key in ("network_g", "network_t"):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
@@ -104,6 +103,16 @@ def _device(opt: Mapping[str, Any]) -> torch.device:
             "num_gpu", opt["num_gpu"], "there is no CUDA device", "Write num_gpu: 0 for the CPU, or auto."
         )
     return torch.device("cuda")
+
+
+def _check_speed(distillation: option_sections.Distillation, device: torch.device) -> None:
+    check_precision("train.amp.precision", distillation.amp.precision, device)
+    if distillation.student.compile:
+        check_compiles("student.compile", device)
+    if distillation.cache is None:
+        check_precision("teacher.precision", distillation.teacher.precision, device)
+        if distillation.teacher.compile:
+            check_compiles("teacher.compile", device)
 
 
 def _check_batch(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:

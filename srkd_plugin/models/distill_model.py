@@ -15,6 +15,7 @@ from srkd_plugin import option_sections, options
 from srkd_plugin.models.checkpoints import describe_files
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.models.precision import MixedPrecision, set_tf32
 from srkd_plugin.models.resumable import ResumableModel
 from srkd_plugin.models.step_guard import terms_with_bad_gradient
 from srkd_plugin.models.student_init import cut_from_teacher
@@ -41,7 +42,11 @@ class DistillModel(ResumableModel):
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
         distillation = options.read(self.opt)
+        set_tf32(distillation.run.tf32)
+        self.amp = MixedPrecision(distillation.amp, self.device)
         self.distiller = self._build_distiller(distillation)
+        # beside net_g, not in its place: checkpoints and validation know nothing of it
+        self._trained_net = torch.compile(self.net_g) if distillation.student.compile else self.net_g
         self._initialise_student(distillation)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log
@@ -117,20 +122,23 @@ class DistillModel(ResumableModel):
         self._restore_random_state()
         buffers = self._buffers_to_keep()
         self.optimizer_g.zero_grad()
-        unweighted = self._losses(self.net_g, current_iter)
-        losses, factors = self.term_weights.apply(unweighted, current_iter, self._student_parameters())
+        measured = self._grad_norms_due(current_iter) or self.term_weights.measures(current_iter)
+        # a compiled network gives up its graph's buffers in the first backward pass, and measuring takes several
+        unweighted = self._losses(self.net_g if measured else self._trained_net, current_iter)
+        losses, factors = self.term_weights.apply(unweighted, current_iter, self._student_parameters(), self.amp.scale)
         log = OrderedDict(**losses, **factors)
         if self._grad_norms_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
-        self._total(losses).backward()
+        self.amp.backward(self._total(losses), self.optimizer_g)
         if self._is_finite(unweighted, current_iter):
-            self.optimizer_g.step()
+            self.amp.step(self.optimizer_g)
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
         else:
             for buffer, before in buffers:
                 buffer.copy_(before)
+        self.amp.end_iteration()
 
         self.log_dict = self.reduce_loss_dict(log)
         self._report_grad_norms(current_iter)
@@ -142,15 +150,20 @@ class DistillModel(ResumableModel):
         return total + 0.0 * self.output.sum() if self.opt["dist"] and pure else total
 
     def _own_state(self) -> dict[str, Any]:
-        return {"connectors": self.distiller.connectors.state_dict(), "term_weights": self.term_weights.state_dict()}
+        return {
+            "connectors": self.distiller.connectors.state_dict(),
+            "term_weights": self.term_weights.state_dict(),
+            "amp": self.amp.state_dict(),
+        }
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
         self.distiller.connectors.load_state_dict(state["connectors"])
         self.term_weights.load_state_dict(state["term_weights"])
+        self.amp.load_state_dict(state.get("amp") or {})
 
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
         with self.distiller.recording():
-            self.output = net(self.lq)
+            self.output = self.amp.forward(net, self.lq)
             gt = getattr(self, "gt", None)
             to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
         return OrderedDict(**self._losses_to_gt(), **to_teacher)
@@ -175,7 +188,9 @@ class DistillModel(ResumableModel):
             return f"{', '.join(what) or 'all losses finite'} (files: {describe_files(self._files)})"
 
         parameters = [p for group in self.optimizer_g.param_groups for p in group["params"]]
-        return self.guard.passes(losses, parameters, stop_signals.requested(), current_iter, describe)
+        return self.guard.passes(
+            losses, parameters, stop_signals.requested(), current_iter, describe, self.amp.is_overflow
+        )
 
     def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
         """Run the step again, for its terms one by one; on the bare modules, as DDP expects a backward pass."""
@@ -199,7 +214,7 @@ class DistillModel(ResumableModel):
         return [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]
 
     def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        norms = gradient_norms(losses, self._student_parameters())
+        norms = gradient_norms(losses, self._student_parameters(), self.amp.scale())
         self._grad_norms_logged += 1
         return {f"grad_norm/{name}": norm for name, norm in norms.items()}
 

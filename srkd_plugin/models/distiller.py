@@ -101,13 +101,13 @@ class Distiller:
             images = {"student": output, "teacher": target, "lq": lq}
             if gt is not None:
                 images["gt"] = gt
-            student_features = self._student_features(active)
+            student_features = self._student_features(active, lq.dtype)
             losses = {}
             for term in active:
                 step = dict(images)
                 if term.name in student_features:
                     step["student_taps"] = student_features[term.name]
-                    step["teacher_taps"] = [teacher_maps[path] for path in term.section.taps.teacher]
+                    step["teacher_taps"] = [teacher_maps[path].to(lq.dtype) for path in term.section.taps.teacher]
                 losses[term.log_name] = term(step)
             return losses
 
@@ -117,9 +117,10 @@ class Distiller:
             raise OptionsError("datasets.train.type", MISSING, problem, "Use a data set that gives it.")
         return self.teacher(lq)
 
-    def _student_features(self, active: list[DistillTerm]) -> dict[str, list[Tensor]]:
+    def _student_features(self, active: list[DistillTerm], dtype: torch.dtype) -> dict[str, list[Tensor]]:
+        """The student's maps of each term, connected; of the inputs' dtype, whatever precision the student runs in."""
         maps = {
-            term.name: [self._student_maps[path] for path in term.section.taps.student]
+            term.name: [self._student_maps[path].to(dtype) for path in term.section.taps.student]
             for term in active
             if term.section.taps is not None
         }

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from srkd_plugin.utils import ranks
 
 
-def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+def gradient_norms(
+    losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], scale: float = 1.0
+) -> dict[str, Tensor]:
     """The Euclidean norm of each loss's gradient over all parameters together.
 
     One backward pass a loss; the graph is kept, and ``.grad`` is not touched. In distributed runs the gradients are
@@ -19,6 +21,7 @@ def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[nn.Paramet
     Args:
         losses: 0-dim tensors of one graph.
         parameters: Leaf tensors that require a gradient.
+        scale: Multiplies the losses during the backward pass, so that float16's gradients do not vanish.
 
     Returns:
         0-dim tensors; 0 for a loss that does not depend on the parameters.
@@ -28,9 +31,9 @@ def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[nn.Paramet
         if not loss.requires_grad:
             norms[name] = torch.zeros_like(loss)
             continue
-        grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(loss * scale, parameters, retain_graph=True, allow_unused=True)
         found = [g.detach().float().flatten() for g in grads if g is not None]
-        norms[name] = ranks.mean(torch.cat(found)).norm() if found else torch.zeros_like(loss)
+        norms[name] = ranks.mean(torch.cat(found)).norm() / scale if found else torch.zeros_like(loss)
     return norms
 
 

@@ -39,6 +39,7 @@ class StepGuard:
         asked_to_end: bool,
         iteration: int,
         describe: Callable[[list[str], bool], str],
+        is_overflow: Callable[[int], bool] = lambda iteration: False,
     ) -> bool:
         """Whether the step may be taken; called after the backward pass.
 
@@ -49,6 +50,8 @@ class StepGuard:
             iteration: For the error.
             describe: Says where the fault is, from the names of this rank's losses that are not finite, and whether
                 all losses of all ranks are finite; it is called on all ranks.
+            is_overflow: Whether a gradient that is not finite, beside losses that are, is no fault; called with the
+                iteration, and to be of one mind on all ranks.
 
         Raises:
             FloatingPointError: Something is not finite on some rank, and ``nan_policy`` is ``raise``, or as many
@@ -64,6 +67,8 @@ class StepGuard:
         *anywhere, self.ending = (bool(value) for value in seen.tolist())
         if not any(anywhere):
             return True
+        if not any(anywhere[:-1]) and is_overflow(iteration):
+            return False
         names = [name for name, bad in zip(losses, here.tolist()) if bad]
         texts = ranks.gather_objects(describe(names, not any(anywhere[:-1])))
         numbered = [f"rank {rank}: {text}" for rank, text in enumerate(texts)] if len(texts) > 1 else texts

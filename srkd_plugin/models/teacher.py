@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +10,9 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.models.precision import run_in
 from srkd_plugin.models.weights import WeightsFile
 from srkd_plugin.option_sections import Distillation, PathSection, TeacherSection
-
-AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Teacher:
@@ -25,14 +23,14 @@ class Teacher:
     Args:
         net: The network with its weights; put into eval mode and frozen.
         device: Where it runs.
-        section: Its precision and memory format.
+        section: Its precision and memory format, and whether it is compiled.
     """
 
     def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
         self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
-        self._autocast_dtype = AUTOCAST_DTYPES.get(section.precision)
-        self._device = device
+        self._precision = section.precision
         self.net = net.eval().requires_grad_(False).to(device, memory_format=self._memory_format)
+        self._run = torch.compile(self.net) if section.compile else self.net
 
     @property
     def parameter_count(self) -> int:
@@ -49,11 +47,7 @@ class Teacher:
         Returns:
             ``(N, C, H, W)`` of the dtype of ``lq``, without autograd history.
         """
-        lq_here = lq.contiguous(memory_format=self._memory_format)
-        if self._autocast_dtype is None:
-            return self.net(lq_here)
-        with torch.autocast(self._device.type, dtype=self._autocast_dtype):
-            return self.net(lq_here).to(lq.dtype)
+        return run_in(self._precision, self._run, lq.contiguous(memory_format=self._memory_format))
 
 
 def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
@@ -102,25 +96,6 @@ def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> Non
             f"path.pretrain_network_t gives the teacher weights ({file})",
             "Write teacher: {random_init: false}, or remove the weights.",
         )
-
-
-def check_precision(section: TeacherSection, device: torch.device) -> None:
-    """Check that the teacher's precision can be had on a device.
-
-    Raises:
-        OptionsError: This torch has no autocast to it there (fp16 on the CPU, before torch 2.4).
-    """
-    dtype = AUTOCAST_DTYPES.get(section.precision)
-    if dtype is None:
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # some versions warn and go on in fp32
-            with torch.autocast(device.type, dtype=dtype):
-                pass
-    except (RuntimeError, UserWarning) as error:
-        problem = f"torch {torch.__version__} has no autocast to it on {device.type}"
-        raise OptionsError("teacher.precision", section.precision, problem, "Write fp32 or bf16.") from error
 
 
 def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size) -> None:

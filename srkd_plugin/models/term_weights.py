@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from torch import Tensor, nn
@@ -59,9 +59,19 @@ class TermWeights:
     def __init__(self, sections: Mapping[str, TermSection]) -> None:
         self.schedules = {name: section.schedule for name, section in sections.items() if section.schedule}
         self.balances = {name: Balance(section.balance) for name, section in sections.items() if section.balance}
+        self._sections = sections
+
+    def measures(self, iteration: int) -> bool:
+        """Whether gradients will be measured in an iteration: the graph then stays for more backward passes."""
+        due = (name for name, balance in self.balances.items() if balance.is_due(iteration))
+        return any(self._sections[name].is_active(iteration) for name in due)
 
     def apply(
-        self, losses: Mapping[str, Tensor], iteration: int, parameters: Sequence[nn.Parameter]
+        self,
+        losses: Mapping[str, Tensor],
+        iteration: int,
+        parameters: Sequence[nn.Parameter],
+        scale: Callable[[], float] = lambda: 1.0,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Multiply the losses of a step with their factors.
 
@@ -69,11 +79,12 @@ class TermWeights:
             losses: By log name, L_rec among them if there are balances.
             iteration: The first is 1.
             parameters: The student's.
+            scale: Called if gradients are measured; see :func:`srkd_plugin.models.grad_norms.gradient_norms`.
 
         Returns:
             All losses; and the factors, for the log, of those that have a schedule or a balance.
         """
-        self._measure(losses, iteration, parameters)
+        self._measure(losses, iteration, parameters, scale)
         factors = {}
         for name in losses:
             if name in self.balances or name in self.schedules:
@@ -82,11 +93,17 @@ class TermWeights:
         weighted = {name: loss * factors[name] if name in factors else loss for name, loss in losses.items()}
         return weighted, {f"factor/{name}": losses[name].new_tensor(value) for name, value in factors.items()}
 
-    def _measure(self, losses: Mapping[str, Tensor], iteration: int, parameters: Sequence[nn.Parameter]) -> None:
+    def _measure(
+        self,
+        losses: Mapping[str, Tensor],
+        iteration: int,
+        parameters: Sequence[nn.Parameter],
+        scale: Callable[[], float],
+    ) -> None:
         due = [name for name in losses if name in self.balances and self.balances[name].is_due(iteration)]
         if not due:
             return
-        norms = gradient_norms({name: losses[name] for name in (REFERENCE, *due)}, parameters)
+        norms = gradient_norms({name: losses[name] for name in (REFERENCE, *due)}, parameters, scale())
         for name in due:
             self.balances[name].add(norms[name].item(), norms[REFERENCE].item())
 

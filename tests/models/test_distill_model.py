@@ -10,8 +10,7 @@ from basicsr.models import build_model
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
-from srkd_plugin.models.teacher import check_precision
-from srkd_plugin.option_sections import TeacherSection
+from srkd_plugin.models.precision import check_precision
 
 BATCH = {"lq": (4, 3, 8, 10), "gt": (4, 3, 16, 20)}
 
@@ -204,7 +203,7 @@ def test_gradient_norm_of_a_loss_that_does_not_reach_the_student_is_zero():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_teacher_precision_and_memory_format(opt, tmp_path, precision):
     try:
-        check_precision(TeacherSection(precision=precision), torch.device("cpu"))
+        check_precision("teacher.precision", precision, torch.device("cpu"))
     except OptionsError as error:
         pytest.skip(str(error))
     exact = make(opt, tmp_path).distiller.teacher(batch()["lq"])
