@@ -3,6 +3,7 @@
 
   python scripts/benchmark.py --size cpu --json cpu.json
   python scripts/benchmark.py --size paper --repeats 10 --threads 2 --json paper.json
+  python scripts/benchmark.py --part options       # what teacher, student and train.amp's options do to time and loss
   python scripts/benchmark.py --part loss          # ContrastiveLoss at N = 16, 64, 256: time and peak memory
   python scripts/benchmark.py --part arithmetic    # FLOPs and bytes; nothing is timed
 
@@ -34,20 +35,13 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import torch
-from torch import Tensor, nn
+from benchmark_steps import OPTIONS, SIZES, STEPS, first_loss, live_with, loss_step, network
 
 from srkd_plugin.utils import benchmark
 from srkd_plugin.utils.command import positive_int, run
 
-SCALE = 2
 WARM_UP = 4
 """DistillModel logs gradient norms in its first 3 iterations, at one backward pass a term."""
-EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "upscale": SCALE, "img_range": 255.0}
-SIZES = {
-    "cpu": {"teacher": (8, 32), "student": (4, 16), "batch": 16, "side": 24},
-    "paper": {"teacher": (32, 256), "student": (16, 64), "batch": 2, "side": 48},
-}
-"""Blocks and channels of the networks; batch; side of the LR crops."""
 BARS = (("cached", "stock", 1.03), ("live", "floor_live", 1.03), ("loss", "stock", 0.01))
 """The first is to take at most so many times as long as the second."""
 FASTER = (("live", 2.9), ("cached", 24.0))
@@ -62,7 +56,8 @@ def main() -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--size", choices=SIZES, default="cpu", help="networks and batch (%(default)s)")
-    parser.add_argument("--part", choices=("step", "loss", "arithmetic"), default="step", help="(%(default)s)")
+    parser.add_argument("--part", choices=PARTS, default="step", help="(%(default)s)")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="these only, and stock (all)")
     parser.add_argument("--repeats", type=positive_int, default=10, help="rounds (%(default)s)")
     parser.add_argument("--threads", type=positive_int, help="torch's threads (its default)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
@@ -70,8 +65,7 @@ def main() -> int:
     parser.add_argument("--no_memory", action="store_true", help="leave the peak memory out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     args = parser.parse_args()
-    parts = {"step": _steps, "loss": _loss, "arithmetic": _arithmetic}
-    return run(lambda: _report(args, parts[args.part](args)))
+    return run(lambda: _report(args, PARTS[args.part](args)))
 
 
 def _report(args: argparse.Namespace, figures: dict[str, Any]) -> int:
@@ -87,12 +81,13 @@ def _report(args: argparse.Namespace, figures: dict[str, Any]) -> int:
 
 def _steps(args: argparse.Namespace) -> dict[str, Any]:
     _settle(args.threads)
-    steps = {name: prepare(args.size, args.device) for name, prepare in STEPS.items()}
+    names = [name for name in STEPS if name == "stock" or name in args.steps]
+    steps = {name: STEPS[name](args.size, args.device) for name in names}
     seconds = benchmark.interleaved(steps, args.repeats, WARM_UP, _timer(args))
     del steps
     ratios = benchmark.ratios(seconds, "stock")
-    peaks = {} if args.no_memory else {n: _apart(_step_peak, n, args.size, args.device, args.threads) for n in STEPS}
-    rows = [[name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), _mib(peaks.get(name))] for name in STEPS]
+    peaks = {} if args.no_memory else {n: _apart(_step_peak, n, args.size, args.device, args.threads) for n in names}
+    rows = [[name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), _mib(peaks.get(name))] for name in names]
     print(f"Size {args.size}: {SIZES[args.size]}. {benchmark.device_name(args.device)}, {_clock_name(args)}.\n")
     print(benchmark.table(rows, ["step", "x stock", "seconds", "peak memory, MiB"]) + "\n")
     bars = _bars(seconds, args.size)
@@ -111,10 +106,27 @@ def _bars(seconds: dict[str, list[float]], size: str) -> dict[str, float]:
     promises = [(name, other, f"<= {bar}") for name, other, bar in BARS if size == "paper" or name != "loss"]
     promises += [("naive", name, f">= {bar}") for name, bar in FASTER if size == "paper"]
     for name, other, bar in promises:
+        if name not in seconds or other not in seconds:
+            continue
         ratio = benchmark.ratios(seconds, other)[name]
         found[f"{name}/{other}"] = ratio.median
         print(f"{name} / {other}: {ratio}, to be {bar}")
     return found
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Each option alone: the step's time as a multiple of that without it, and what it does to the loss."""
+    _settle(args.threads)
+    steps = {name: live_with(name, args.size, args.device) for name in OPTIONS}
+    seconds = benchmark.interleaved(steps, args.repeats, WARM_UP, _timer(args))
+    ratios, exact = benchmark.ratios(seconds, "live"), first_loss("live", args.size, args.device)
+    changes = {name: first_loss(name, args.size, args.device) / exact - 1 for name in OPTIONS}
+    rows = [
+        [name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), f"{changes[name]:+.1e}"] for name in OPTIONS
+    ]
+    print(f"Size {args.size}: {SIZES[args.size]}. {benchmark.device_name(args.device)}, {_clock_name(args)}.\n")
+    print(benchmark.table(rows, ["option", "x live", "seconds", "relative change of l_contrastive"]))
+    return {"ratios": {name: spread.median for name, spread in ratios.items()}, "seconds": seconds, "changes": changes}
 
 
 def _loss(args: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +151,7 @@ def _arithmetic(args: argparse.Namespace) -> dict[str, Any]:
     figures, rows = {}, []
     for size, shape in SIZES.items():
         pixels = shape["batch"] * shape["side"] ** 2
-        student, teacher = (benchmark.convolution_work(_network(*shape[who])) for who in ("student", "teacher"))
+        student, teacher = (benchmark.convolution_work(network(*shape[who])) for who in ("student", "teacher"))
         for name, work, passes in (("student step", student, 3), ("teacher forward", teacher, 1)):
             flops, out, weights = passes * work[0] * pixels, passes * work[1] * pixels, passes * work[2]
             figures[f"{size} {name}"] = {"flops": flops, "bytes": out + weights}
@@ -148,139 +160,6 @@ def _arithmetic(args: argparse.Namespace) -> dict[str, Any]:
         rows.append([size, "teacher forward / student step", f"{ratio:.2f}", ""])
     print(benchmark.table(rows, ["size", "what", "GFLOPs", "MiB"]))
     return {"arithmetic": figures}
-
-
-def _network_options(blocks: int, channels: int) -> dict[str, Any]:
-    return {**EDSR, "num_block": blocks, "num_feat": channels, "res_scale": 0.1 if channels > 64 else 1}
-
-
-def _network(blocks: int, channels: int) -> nn.Module:
-    from basicsr.archs import build_network
-
-    return build_network(_network_options(blocks, channels))
-
-
-def _options(size: str, device: str, model_type: str, cached: bool = False) -> dict[str, Any]:
-    """Options as BasicSR's ``parse_options`` returns them; nothing is read or written at their paths."""
-    shape, nowhere = SIZES[size], {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None}
-    opt = {
-        "name": "benchmark",
-        "model_type": model_type,
-        "scale": SCALE,
-        "num_gpu": int(device == "cuda"),
-        "dist": False,
-        "rank": 0,
-        "world_size": 1,
-        "is_train": True,
-        "manual_seed": 0,
-        "datasets": {"train": {"type": "PairedImageDataset", "gt_size": SCALE * shape["side"]}},
-        "network_g": _network_options(*shape["student"]),
-        "path": {**nowhere, "models": "", "training_states": "", "experiments_root": ""},
-        "train": {
-            "ema_decay": 0.999,
-            "optim_g": {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]},
-            "scheduler": {"type": "MultiStepLR", "milestones": [200000], "gamma": 0.5},
-            "total_iter": 300000,
-            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
-        },
-    }
-    if model_type == "DistillModel":
-        opt.update(network_t=_network_options(*shape["teacher"]), teacher={"random_init": True})
-        opt["train"]["distill_opt"] = {"contrastive": {"type": "ContrastiveLoss", "loss_weight": 10.0}}
-    if cached:
-        opt.pop("teacher")
-        opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher="none.lmdb")
-    return opt
-
-
-def _batch(size: str, with_teacher: bool = False) -> dict[str, Tensor]:
-    n, side = SIZES[size]["batch"], SIZES[size]["side"]
-    generator = torch.Generator().manual_seed(0)
-    keys = {"lq": 1, "gt": SCALE, **({"teacher": SCALE} if with_teacher else {})}
-    return {key: torch.rand(n, 3, f * side, f * side, generator=generator) for key, f in keys.items()}
-
-
-def _training(size: str, device: str, model_type: str, cached: bool = False) -> benchmark.Step:
-    """A step of a model as BasicSR's trainer makes it."""
-    from basicsr.models import build_model
-
-    torch.manual_seed(0)
-    model, batch = build_model(_options(size, device, model_type, cached)), _batch(size, cached)
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        model.feed_data(batch)
-        model.optimize_parameters(done)
-
-    return step
-
-
-def _floor_live(size: str, device: str) -> benchmark.Step:
-    stock = _training(size, device, "SRModel")
-    teacher, lq = _network(*SIZES[size]["teacher"]).eval().to(device), _batch(size)["lq"].to(device)
-
-    def step() -> None:
-        stock()
-        with torch.no_grad():
-            teacher(lq)
-
-    return step
-
-
-def _naive(size: str, device: str) -> benchmark.Step:
-    """A distillation step as it is easily written; nothing of ours is used."""
-    student, teacher = (_network(*SIZES[size][who]).to(device) for who in ("student", "teacher"))
-    optimizer = torch.optim.Adam(student.parameters(), lr=1e-4, betas=(0.9, 0.99))
-    batch = _batch(size)
-
-    def step() -> None:
-        lq, gt = batch["lq"].to(device), batch["gt"].to(device)
-        optimizer.zero_grad()
-        output, target = student(lq), teacher(lq)
-        loss = (output - gt).abs().mean() + 10 * broadcast_loss(output, target)
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    return step
-
-
-def broadcast_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """ContrastiveLoss of L1 distances, all differences of all pairs at once: ``(N, N, C, H, W)``."""
-    distance = (student[:, None] - teacher[None]).abs().mean(dim=(2, 3, 4))
-    positive = distance.diagonal()
-    return (positive / (distance.sum(dim=1) - positive + 1e-6)).sum()
-
-
-def _loss_step(form: str, n: int, shape: tuple[int, ...], device: str) -> benchmark.Step:
-    from srkd_plugin.losses.contrastive_loss import ContrastiveLoss
-
-    loss: Callable[..., Tensor] = ContrastiveLoss() if form == "ours" else broadcast_loss
-    student = torch.rand(n, *shape, device=device, requires_grad=True)
-    teacher = torch.rand(n, *shape, device=device)
-
-    def step() -> None:
-        student.grad = None
-        loss(student, teacher).backward()
-
-    return step
-
-
-def _own_loss(size: str, device: str) -> benchmark.Step:
-    side = SCALE * SIZES[size]["side"]
-    return _loss_step("ours", SIZES[size]["batch"], (3, side, side), device)
-
-
-STEPS: dict[str, Callable[[str, str], benchmark.Step]] = {
-    "stock": lambda size, device: _training(size, device, "SRModel"),
-    "cached": lambda size, device: _training(size, device, "DistillModel", cached=True),
-    "live": lambda size, device: _training(size, device, "DistillModel"),
-    "floor_live": _floor_live,
-    "naive": _naive,
-    "loss": _own_loss,
-}
 
 
 def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -295,14 +174,14 @@ def _step_peak(name: str, size: str, device: str, threads: Optional[int]) -> int
 
 def _loss_peak(form: str, n: int, device: str, threads: Optional[int]) -> int:
     _settle(threads)
-    _loss_step(form, 2, (3, 8, 8), device)()  # what the first call allocates for good
-    prepare = functools.partial(_loss_step, form, n, LOSS_SHAPE, device)
+    loss_step(form, 2, (3, 8, 8), device)()  # what the first call allocates for good
+    prepare = functools.partial(loss_step, form, n, LOSS_SHAPE, device)
     return benchmark.peak_bytes(prepare, 1, torch.device(device))
 
 
 def _loss_seconds(form: str, n: int, args: argparse.Namespace) -> list[float]:
     _settle(args.threads)
-    steps = {form: _loss_step(form, n, LOSS_SHAPE, args.device)}
+    steps = {form: loss_step(form, n, LOSS_SHAPE, args.device)}
     return benchmark.interleaved(steps, args.repeats, 1, _timer(args))[form]
 
 
@@ -328,6 +207,8 @@ def _clock_name(args: argparse.Namespace) -> str:
 def _mib(size: Optional[int]) -> str:
     return "" if size is None else f"{size / 2**20:,.0f}"
 
+
+PARTS = {"step": _steps, "options": _options, "loss": _loss, "arithmetic": _arithmetic}
 
 if __name__ == "__main__":
     sys.exit(main())

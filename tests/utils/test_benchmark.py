@@ -69,6 +69,7 @@ def test_work_of_a_convolution():
 @pytest.fixture
 def script(monkeypatch):
     """scripts/benchmark.py at a tiny size; it sets things for the whole process, which are left alone."""
+    monkeypatch.syspath_prepend(tiny.PROJECT / "scripts")  # as Python does for a script
     spec = importlib.util.spec_from_file_location("benchmark_script", tiny.PROJECT / "scripts" / "benchmark.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -94,9 +95,38 @@ def test_every_step_of_the_script_trains(script, monkeypatch, tmp_path):
     assert figures["batch"] == 2
 
 
-def test_the_scripts_broadcast_loss_is_ours_written_out(script):
+@pytest.mark.usefixtures("script")
+def test_the_scripts_broadcast_loss_is_ours_written_out():
+    from benchmark_steps import broadcast_loss
+
     from srkd_plugin.losses.contrastive_loss import contrastive_loss
 
     torch.manual_seed(0)
     student, teacher = torch.rand(3, 3, 6, 8), torch.rand(3, 3, 6, 8)
-    torch.testing.assert_close(script.broadcast_loss(student, teacher), contrastive_loss(student, teacher))
+    torch.testing.assert_close(broadcast_loss(student, teacher), contrastive_loss(student, teacher))
+
+
+def test_the_options_part_runs_each_option_and_compares_the_loss(script, monkeypatch, tmp_path, capsys):
+    for name in [name for name in script.OPTIONS if "compile" in name or "fp16" in name]:
+        monkeypatch.delitem(script.OPTIONS, name)  # a compiler and a torch that are not everywhere
+    calls = []
+
+    def timer(step):
+        step()
+        calls.append(step)
+        return 1.0
+
+    monkeypatch.setattr(script, "_timer", lambda args: timer)
+    file = tmp_path / "figures.json"
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark.py", "--part", "options", "--device", "cpu", "--repeats", "2", "--json", str(file)]
+    )
+
+    assert script.main() == 0
+
+    figures = json.loads(file.read_text())
+    assert len(calls) == 2 * len(script.OPTIONS)
+    assert figures["changes"]["live"] == 0.0
+    assert 0 < abs(figures["changes"]["teacher: {precision: bf16}"]) < 0.1
+    assert 0 < abs(figures["changes"]["train.amp: {precision: bf16}"]) < 0.1
+    assert "| train.amp: {precision: bf16} | 1.000 (1.000 to 1.000) |" in capsys.readouterr().out
