@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""A fault campaign: data preparation and training are killed at random moments, checkpoints are truncated in between,
-the disk runs full; the end must equal that of the undisturbed run, bit for bit.
+"""A fault campaign: data preparation, caching and training are killed at random moments, checkpoints are truncated in
+between, the disk runs full; the end must equal that of the undisturbed run, bit for bit.
 
 Prints the table of docs/reliability.md. The exit code is 0 if all ends are equal, else 1.
 """
@@ -42,10 +42,14 @@ def _soak(root: Path, args: argparse.Namespace) -> int:
     from srkd_plugin.utils.fault_campaign import HEADER, Outcome, Workload, campaign
 
     _make_images(root / "HR", random.Random(args.seed))
-    prepare = Workload("prepare_data.py train", _prepare_command(root), _prepared)
+    prepare = Workload("prepare_data.py train", _prepare_command(root), _files)
     outcomes = [campaign(prepare, root / "prepare", args.kills, random.Random(args.seed))]
     if not outcomes[0].faults:
-        options = _write_options(root / "soak.yml", root / "prepare/undisturbed/set")
+        options = _write_options(
+            root / "soak.yml", root / "prepare/undisturbed/set", _save_teacher(root / "teacher.pth")
+        )
+        cache = Workload("cache_teacher.py", _cache_command(options), _files)
+        outcomes.append(campaign(cache, root / "cache", args.kills, random.Random(args.seed + 2)))
         command = [sys.executable, "-m", "srkd_plugin.train", "-opt", str(options), "--auto_resume"]
         train = Workload("training, --auto_resume", command, _trained, _truncatable)
         outcomes.append(campaign(train, root / "train", args.kills, random.Random(args.seed + 1)))
@@ -74,14 +78,29 @@ def _prepare_command(root: Path) -> list[str]:
     return [sys.executable, script, "train", "--hr", str(root / "HR"), "--out", "set", *sizes]
 
 
-def _prepared(folder: Path) -> str:
+def _save_teacher(file: Path) -> Path:
+    import torch
+    from basicsr.archs import build_network
+
+    torch.manual_seed(0)
+    torch.save({"params": build_network(dict(NETWORK)).state_dict()}, file)
+    return file
+
+
+def _cache_command(options: Path) -> list[str]:
+    script = str(PROJECT / "scripts/cache_teacher.py")
+    flags = ["--out", "teacher.lmdb", "--self_ensemble", "--with_images", "--device", "cpu"]
+    return [sys.executable, script, "-opt", str(options), *flags]
+
+
+def _files(folder: Path) -> str:
     """Of all keys and images of the LMDBs, and the other files; LMDB's own pages depend on how often it was opened."""
     import lmdb
 
     from srkd_plugin.utils.fault_campaign import digest
 
     found: dict[str, object] = {}
-    for path in sorted(folder.joinpath("set").rglob("*")):
+    for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == "data.mdb":
             with lmdb.open(str(path.parent), readonly=True, lock=False) as env, env.begin() as transaction:
@@ -91,7 +110,7 @@ def _prepared(folder: Path) -> str:
     return digest(found)
 
 
-def _write_options(path: Path, data: Path) -> Path:
+def _write_options(path: Path, data: Path, teacher: Path) -> Path:
     import yaml
 
     lmdbs = {key: next(iter(data.glob(f"*_{kind}*_sub.lmdb"))) for key, kind in (("gt", "HR"), ("lq", "LR"))}
@@ -100,8 +119,8 @@ def _write_options(path: Path, data: Path) -> Path:
     train_set.update(gt_size=16, use_hflip=True, use_rot=True, num_worker_per_gpu=1, batch_size_per_gpu=8)
     terms = {"contrastive": {"type": "ContrastiveLoss", "balance": {"target": 1.0, "every": 3}}}
     opt = {"name": EXPERIMENT.name, "model_type": "DistillModel", "scale": 2, "num_gpu": 0, "manual_seed": 10}
-    opt.update(datasets={"train": train_set}, network_g=NETWORK, network_t=NETWORK, teacher={"random_init": True})
-    opt["path"] = {"pretrain_network_g": None, "resume_state": None}
+    opt.update(datasets={"train": train_set}, network_g=NETWORK, network_t=NETWORK)
+    opt["path"] = {"pretrain_network_g": None, "resume_state": None, "pretrain_network_t": str(teacher)}
     opt["train"] = {
         "ema_decay": 0.9,
         "optim_g": {"type": "Adam", "lr": 1e-3},

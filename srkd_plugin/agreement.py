@@ -14,10 +14,12 @@ from typing import Any, Optional
 
 from basicsr.data import build_dataset
 
-from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.preflight import root_logger_untouched
 from srkd_plugin.utils import ranks
+from srkd_plugin.utils.rank_facts import raise_first_error, refuse_differences, told_by_all
 
+SAME_START = "Start all of them with one options file and the same flags, on the same data."
 MAY_DIFFER = ("rank", "manual_seed", "num_gpu")
 """Top-level keys: stock draws a seed for each rank where the options name none, and nodes may have unlike GPUs."""
 
@@ -43,11 +45,10 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], Any], opt: Mapping[s
     except OptionsError as found:
         error = found
     if ranks.count() > 1:
-        told = {"options": _flat(opt), "data": data, "error": error and _parts(error)}
-        by_rank = [json.loads(text) for text in ranks.exchange(json.dumps(told, default=str), "options")]
-        _compare("options", by_rank)
-        _raise_first(by_rank, error)
-        _compare("data", by_rank)
+        by_rank = told_by_all({"options": _flat(opt), "data": data}, error, "options")
+        refuse_differences("options", by_rank, SAME_START)
+        raise_first_error(by_rank, error)
+        refuse_differences("data", by_rank, SAME_START)
     elif error:
         raise error
 
@@ -78,31 +79,3 @@ def _describe_data(opt: Mapping[str, Any]) -> dict[str, str]:
         names = names.replace(os.path.expanduser("~"), "~")
         described[key] += f" (names in order: {hashlib.sha256(names.encode()).hexdigest()[:8]})"
     return described
-
-
-def _parts(error: OptionsError) -> dict[str, Any]:
-    value = {} if error.value is MISSING else {"value": str(error.value)}
-    return {"key": error.key, "problem": error.problem, "remedy": error.remedy, **value}
-
-
-def _raise_first(by_rank: list[dict[str, Any]], own: Optional[OptionsError]) -> None:
-    """Raise this rank's own error, or else the first of another."""
-    if own:
-        raise own
-    for rank, told in enumerate(by_rank):
-        if told["error"]:
-            parts = told["error"]
-            value, problem = parts.get("value", MISSING), f"{parts['problem']} (on rank {rank})"
-            raise OptionsError(parts["key"], value, problem, parts["remedy"])
-
-
-def _compare(what: str, by_rank: list[dict[str, Any]]) -> None:
-    """Refuse the first key in which a rank differs from rank 0."""
-    first = by_rank[0][what]
-    for rank, told in enumerate(by_rank):
-        for key in (*first, *told[what]):
-            values = first.get(key, "(nothing)"), told[what].get(key, "(nothing)")
-            if json.dumps(values[0]) != json.dumps(values[1]):  # not by ==: NaN equals NaN here
-                shown = {"rank 0": values[0], f"rank {rank}": values[1]}
-                remedy = "Start all of them with one options file and the same flags, on the same data."
-                raise OptionsError(key, shown, f"the ranks differ in their {what}", remedy)

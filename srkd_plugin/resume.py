@@ -14,7 +14,8 @@ from typing import Any, Callable, Optional
 from srkd_plugin import options
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.utils import stop_signals
-from srkd_plugin.utils.checkpoint_files import iterations_in, load_pair
+from srkd_plugin.utils.checkpoint_files import NET_DIGEST, iterations_in, load_pair
+from srkd_plugin.utils.rank_facts import raise_first_error, refuse_differences, told_by_all
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Resumption:
         from basicsr.utils.misc import check_resume
 
         try:
-            found = self._find(opt)
+            found = self._find_on_all_ranks(opt)
         except OptionsError as error:
             self._leave(error)
             raise
@@ -63,9 +64,19 @@ class Resumption:
             _take_on_seed(opt, self._state)
         return self._state
 
-    def _find(self, opt: dict[str, Any]) -> Optional[tuple[str, dict[str, Any]]]:
+    def _find_on_all_ranks(self, opt: dict[str, Any]) -> Optional[tuple[str, dict[str, Any]]]:
         if not self.ours:
             return _stock_state(opt)
+        found, error = None, None
+        try:
+            found = self._find(opt)
+        except OptionsError as fault:
+            error = fault
+        which = found and f"iteration {found[1]['iter']}, student {str(found[1].get(NET_DIGEST))[:8]}"
+        check_resumed("--auto_resume" if opt["auto_resume"] else "path.resume_state", which, error)
+        return found
+
+    def _find(self, opt: dict[str, Any]) -> Optional[tuple[str, dict[str, Any]]]:
         models, trust = Path(opt["path"]["models"]), options.trusts_weights(opt)
         if opt["auto_resume"]:
             return _newest_good(Path(opt["path"]["training_states"]), models, trust)
@@ -109,6 +120,23 @@ class Resumption:
             hint = "random crops are drawn anew; for an exact resume start runs with datasets.train.exact_resume: true"
             _warn(self.opt, f"the data go on at batch {done + 1:,d} of epoch {epoch}, but {hint}")
         return epoch, done * batch
+
+
+def check_resumed(key: str, found: Optional[str], error: Optional[OptionsError]) -> None:
+    """Compare the checkpoints that the ranks would go on from; in a run of one process, raise what was found wrong.
+
+    Args:
+        key: The option by which a checkpoint is resumed.
+        found: Which one this rank has found; None for none.
+        error: What was wrong with it.
+
+    Raises:
+        OptionsError: ``error``; or a rank has found one, or another checkpoint; on every rank.
+        TimeoutError: A rank did not come here.
+    """
+    by_rank = told_by_all({"checkpoint": {key: found or "(none)"}}, error, "checkpoint")
+    raise_first_error(by_rank, error)
+    refuse_differences("checkpoint", by_rank, "Let all of them see one and the same experiments folder.")
 
 
 def _newest_good(states: Path, models: Path, trust: bool) -> Optional[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import tiny
 import torch
@@ -22,9 +23,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import srkd_plugin.registration  # noqa: F401  (before BasicSR, as it has to be without the autoload)
-from srkd_plugin import agreement
+from srkd_plugin import agreement, resume
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.losses import ContrastiveLoss
+from srkd_plugin.losses import ContrastiveLoss, VGGContrastiveLoss
 from srkd_plugin.utils import ranks, stop_signals
 
 SETTINGS = [
@@ -58,6 +59,44 @@ def contrastive(settings: dict[str, Any], sizes: tuple[int, ...], gather: bool =
     value = loss(*({"student": net(lq), "teacher": teacher, "lq": lq}[name] for name in loss.reads))
     value.backward()
     return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
+
+
+class AsVGG(nn.Module):
+    """Five feature maps that need no file, in place of VGG19's."""
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [images.double().sin() * weight for weight in (1.0, 2.0, 3.0, 4.0, 5.0)]
+
+
+def vgg_contrastive(sizes: tuple[int, ...]) -> dict[str, Any]:
+    """As :func:`contrastive`, of CSD's loss."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
+    lq = torch.rand(sum(sizes), 3, 4, 5, dtype=torch.float64)
+    teacher = torch.rand(sum(sizes), 3, 8, 10, dtype=torch.float64)
+    parameters = list(net.parameters())
+    if ranks.count() > 1:
+        net = DistributedDataParallel(net)
+    lq, teacher = own_part(lq, sizes), own_part(teacher, sizes)
+    module = sys.modules[VGGContrastiveLoss.__module__]  # by name it is the function that is called so, too
+    with mock.patch.object(module, "VGG19Features", lambda weights: AsVGG()):
+        loss = VGGContrastiveLoss(num_negatives=2, gather_negatives=True)
+    value = loss(net(lq), teacher, lq)
+    value.backward()
+    return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
+
+
+def resumed() -> dict[str, str]:
+    """What each rank is told of the checkpoints that they would go on from."""
+    rank = ranks.own()
+    wrong = OptionsError("--auto_resume", "states", "none can be resumed", "Put good files back.")
+    cases = {
+        "same": ("iteration 2, student aa", None),
+        "other": (f"iteration {2 - rank}, student aa", None),
+        "missing": ("iteration 2, student aa" if rank == 0 else None, None),
+        "error": ("iteration 2, student aa" if rank == 0 else None, wrong if rank == 1 else None),
+    }
+    return {name: error_of(resume.check_resumed, "--auto_resume", *found) for name, found in cases.items()}
 
 
 def distill(opt: dict[str, Any], root: Path, iters: int = 4) -> Any:
@@ -203,6 +242,7 @@ def main(content: dict[str, Any], root: Path) -> None:
     found = {
         "losses": {(i, sizes): contrastive(s, sizes) for i, s in enumerate(SETTINGS) for sizes in SIZES},
         "local": contrastive({"reduction": "sum"}, (3, 3), gather=False),
+        "vgg": {sizes: vgg_contrastive(sizes) for sizes in SIZES},
         "shapes": error_of(ranks.gather_batches, torch.rand(2, 3, 4, 4 + rank)),
         "trained": trained(content["opt"], root),
         "validated": {
@@ -213,6 +253,7 @@ def main(content: dict[str, Any], root: Path) -> None:
         "pure": trained(without_image_loss(content["opt"]), root),
         "ended": {saved: ended(content["opt"], root / f"ended_{saved}", saved) for saved in (False, True)},
         "agreements": agreements(content["opt"]),
+        "resumed": resumed(),
         "environment": {k: os.environ[k] for k in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")},
     }
     model, _ = distill(content["opt_plain"], root, iters=1)

@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cached
 import numpy as np
 import pytest
 import tiny
@@ -22,6 +23,7 @@ from basicsr.archs import build_network
 from basicsr.utils import options as stock_options
 
 from srkd_plugin.host import has_cuda
+from srkd_plugin.models.cache_teacher import make_cache
 
 CORPUS = Path(__file__).with_name("bad_options")
 CASES = [(file.stem, case) for file in sorted(CORPUS.glob("*.yml")) for case in yaml.safe_load(file.read_text())]
@@ -53,8 +55,20 @@ def files(tmp_path_factory):
     (root / "empty").mkdir()
     shutil.copytree(root / "HR.lmdb", root / "no_meta_info.lmdb")
     (root / "no_meta_info.lmdb/meta_info.txt").unlink()
+    shutil.copytree(root / "HR.lmdb", root / "no_cache.lmdb")
+    make_caches(root, demo)
     (root / "meta_info_of_another.txt").write_text("0801.png (120,108,3)\n")
     return root
+
+
+def make_caches(root, demo):
+    """The cache of another teacher, and one that was not finished."""
+    torch.save({"params": build_network(copy.deepcopy(demo["network_t"])).state_dict()}, root / "another_teacher.pth")
+    opt = {**copy.deepcopy(demo), "num_gpu": 0}
+    opt["datasets"]["train"].update(dataroot_gt=str(root / "HR.lmdb"), dataroot_lq=str(root / "LR.lmdb"))
+    opt["path"]["pretrain_network_t"] = str(root / "another_teacher.pth")
+    make_cache(cached.job(opt, root / "cache_of_another.lmdb"))
+    shutil.copytree(root / "cache_of_another.lmdb", root / "stopped.lmdb.unfinished")
 
 
 def good(base, files):

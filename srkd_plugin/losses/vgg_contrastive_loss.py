@@ -13,6 +13,7 @@ from srkd_plugin.losses.feature_maps import at_least_float32
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_l1
 from srkd_plugin.losses.vgg import VGG19Features
+from srkd_plugin.utils import ranks
 
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
@@ -93,6 +94,8 @@ class VGGContrastiveLoss(nn.Module):
         vgg_weights: See :class:`srkd_plugin.losses.vgg.VGG19Features`.
         num_negatives: K.
         eps: See :func:`vgg_contrastive_loss`.
+        gather_negatives: In a distributed run, compute the loss of the ranks' joint batch, as ``ContrastiveLoss`` does;
+            every rank then runs VGG19 on the images of all. No effect in a run of one process.
 
     Raises:
         OptionsError: VGG19's weights cannot be had.
@@ -109,6 +112,7 @@ class VGGContrastiveLoss(nn.Module):
         vgg_weights: Optional[str] = None,
         num_negatives: int = 10,
         eps: float = 1e-7,
+        gather_negatives: bool = False,
     ) -> None:
         super().__init__()
         if num_negatives < 1:
@@ -116,10 +120,13 @@ class VGGContrastiveLoss(nn.Module):
         if not eps > 0:
             raise ValueError(f"eps must be > 0; got {eps}")
         self.loss_weight, self.num_negatives, self.eps = loss_weight, num_negatives, eps
+        self.gather_negatives = gather_negatives
         self.vgg = VGG19Features(vgg_weights)
 
     def forward(self, student: Tensor, teacher: Tensor, lq: Tensor) -> Tensor:
         """See :func:`vgg_contrastive_loss`."""
+        if self.gather_negatives:
+            student, teacher, lq = ranks.gather_batches(student, teacher, lq)
         return self.loss_weight * vgg_contrastive_loss(
             student, teacher, lq, self.vgg, num_negatives=self.num_negatives, eps=self.eps
         )

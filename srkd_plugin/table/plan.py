@@ -66,6 +66,8 @@ class Method(_Section):
     cache: Optional[str] = None
     """Which of ``caches`` the teacher's images come from; without one it runs live."""
     group: str = "main"
+    budget: Optional[str] = None
+    """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""
 
 
 class Group(_Section):

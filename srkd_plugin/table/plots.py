@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from srkd_plugin.table.plan import TEACHER, Run, Table
-from srkd_plugin.table.results import CurvePoint
+from srkd_plugin.table.results import CurvePoint, Results
 from srkd_plugin.table.statistics import PsnrTable
 from srkd_plugin.utils.compare import compare, draw_crops
 
@@ -58,6 +58,41 @@ def draw_curves(table: Table, curves: Sequence[CurvePoint], file: Path) -> None:
         axis.set_ylim(min(alive) - 0.1, best + 0.1)  # collapsed rows leave the picture
         axis.legend(fontsize=8)
     axis.set_xlabel("iteration")
+    axis.set_ylabel("validation PSNR, dB (Y)")
+    figure.savefig(file, dpi=110)
+
+
+def budget_curves(table: Table, results: Results) -> dict[str, list[list[tuple[float, float]]]]:
+    """``(CPU seconds, PSNR in dB)`` of every seed of the rows that have a ``budget``, by its name.
+
+    A run is taken to use its time evenly over its iterations; making the teacher cache comes before.
+    """
+    found: dict[str, list[list[tuple[float, float]]]] = {}
+    for run in results.runs:
+        name = table.methods[run.method].budget if run.method in table.methods else None
+        if name is None or run.cpu_seconds == 0:
+            continue
+        curve = sorted((p.iteration, p.psnr) for p in results.curves if (p.method, p.seed) == (run.method, run.seed))
+        pace = run.cpu_seconds / run.iterations
+        found.setdefault(f"{name}, {run.iterations:,} iterations", []).append(
+            [(run.cache_cpu_seconds + pace * iteration, psnr) for iteration, psnr in curve]
+        )
+    return found
+
+
+def draw_budget(table: Table, results: Results, file: Path) -> None:
+    """Draw :func:`budget_curves`, each seed a line; nothing where there are none."""
+    found = budget_curves(table, results)
+    if not found:
+        return
+    figure, axes = _figure(1, 1, width=7.0, height=4.2)
+    axis = axes[0][0]
+    for color, (name, curves) in enumerate(found.items()):
+        for i, curve in enumerate(curves):
+            axis.plot(*zip(*curve), marker=".", color=f"C{color}", label=None if i else name, linewidth=1)
+    axis.legend(fontsize=8)
+    axis.set_xlim(left=0)
+    axis.set_xlabel("CPU seconds, making the cache included")
     axis.set_ylabel("validation PSNR, dB (Y)")
     figure.savefig(file, dpi=110)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Optional
 
 from srkd_plugin.table.plan import TEACHER, Group, Table
@@ -20,19 +21,20 @@ NOTE = (
 
 
 def write_report(table: Table, results: Results, folder: Path) -> None:
-    """Write ``table.md``, ``table.json``, ``gain.png`` and ``curves.png``.
+    """Write ``table.md``, ``table.json``, ``gain.png`` and ``curves.png``; ``budget.png`` where rows have a ``budget``.
 
     Args:
         table: What the rows are called and compared with.
         results: What was measured; rows without results are left out.
         folder: Where to write.
     """
-    from srkd_plugin.table.plots import draw_curves, draw_gains
+    from srkd_plugin.table.plots import draw_budget, draw_curves, draw_gains
 
     write_atomically(folder / "table.md", (markdown(table, results) + "\n").encode())
     write_json(folder / "table.json", as_json(table, results))
     draw_gains(table, PsnrTable(results.images), folder / "gain.png")
     draw_curves(table, results.curves, folder / "curves.png")
+    draw_budget(table, results, folder / "budget.png")
 
 
 def markdown(table: Table, results: Results) -> str:
@@ -47,6 +49,9 @@ def markdown(table: Table, results: Results) -> str:
     pairs = [pair for pair in table.pairs if all(_measured(psnr, table, name) for name in pair)]
     if pairs:
         parts.append(f"### Pairs\n\n{_pairs(table, psnr, pairs)}")
+    costs = _costs(table, results)
+    if costs:
+        parts.append(f"### CPU time\n\n{costs}")
     return "\n\n".join(parts)
 
 
@@ -118,6 +123,19 @@ def _pairs(table: Table, psnr: PsnrTable, pairs: Sequence[Sequence[str]]) -> str
         seeds = found[0].over_seeds.count if found[0] else ""
         lines.append(f"| {table.label_of(a)} − {table.label_of(b)} | {seeds} | " + " | ".join(cells) + " |")  # noqa: RUF001
     return "\n".join(lines)
+
+
+def _costs(table: Table, results: Results) -> str:
+    """CPU seconds of the rows that have a ``budget``, mean over the runs in which it was measured."""
+    lines = []
+    for name, method in table.methods.items():
+        runs = [run for run in results.runs if run.method == name and run.cpu_seconds > 0]
+        if method.budget is not None and runs:
+            training, cache = (fmean(getattr(run, key) for run in runs) for key in ("cpu_seconds", "cache_cpu_seconds"))
+            cells = (table.label_of(name), len(runs), f"{runs[0].iterations:,}", f"{training:.0f}", f"{cache:.0f}")
+            lines.append("| " + " | ".join(map(str, (*cells, f"{training + cache:.0f}"))) + " |")
+    header = "| | seeds | iterations | training, CPU seconds | making the cache | together |\n|---|---|---|---|---|---|"
+    return "\n".join([header, *lines]) if lines else ""
 
 
 def _json_of(difference: Optional[Difference]) -> Optional[dict[str, Any]]:

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from srkd_plugin.table.plan import Run
 from srkd_plugin.utils.files import InputError, write_atomically
 
 BICUBIC = "bicubic"
+CPU = r"([\d.]+) s of CPU time"
 DIGITS = 4
 """Of PSNR in the stored files; BasicSR's log has as many."""
 
@@ -48,6 +49,10 @@ class RunResult:
     iterations: int
     seconds: float
     """Of all its training commands together; 0 where the teacher's weights were given."""
+    cpu_seconds: float = 0.0
+    """CPU time of all threads and workers of the same commands; 0 where it was not measured."""
+    cache_cpu_seconds: float = 0.0
+    """That of making the teacher cache that it reads, which it may share with other runs; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Results:
 FILES = {"images": ImageResult, "curves": CurvePoint, "runs": RunResult}
 
 
-def measure(run: Run, root: Path, train_log: Path, test_log: Path) -> dict[str, Any]:
+def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Optional[Path] = None) -> dict[str, Any]:
     """Measure the SR images that a run's test wrote.
 
     Args:
@@ -70,10 +75,11 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path) -> dict[str, 
         root: The working directory of its commands.
         train_log: What its training printed; need not exist where the weights were given.
         test_log: What its test printed.
+        cache_log: What making its teacher cache printed, if it has one that the table made.
 
     Returns:
-        ``psnr[set][image]`` of the run and of bicubic interpolation, ``curve``, ``parameters``, ``iterations`` and
-        ``seconds``; JSON.
+        ``psnr[set][image]`` of the run and of bicubic interpolation, ``curve``, and the keys of :class:`RunResult`
+        from ``parameters`` on; JSON.
 
     Raises:
         InputError: The images are not those that BasicSR's own figure in the log is of.
@@ -96,8 +102,19 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path) -> dict[str, 
         "curve": read_curve(trained),
         "parameters": int(re.findall(r"with parameters: ([\d,]+)", tested)[-1].replace(",", "")),
         "iterations": run.train["train"]["total_iter"] if run.train else 0,
-        "seconds": round(sum(map(float, re.findall(r"exit code -?\d+ after ([\d.]+) s$", trained, re.M))), 1),
+        "seconds": _total(trained, r"after ([\d.]+) s\b"),
+        "cpu_seconds": _total(trained, CPU),
+        "cache_cpu_seconds": _total(_text(cache_log), CPU),
     }
+
+
+def _total(log: str, pattern: str) -> float:
+    """The sum over all times that a command was started."""
+    return round(sum(map(float, re.findall(rf"exit code -?\d+ .*?{pattern}", log))), 1)
+
+
+def _text(log: Optional[Path]) -> str:
+    return log.read_text("utf-8", errors="replace") if log is not None and log.exists() else ""
 
 
 def read_curve(log: str) -> list[tuple[int, float]]:
@@ -132,8 +149,9 @@ def collect(runs: Iterable[Run], records: Mapping[str, Mapping[str, Any]]) -> Re
             images += _image_results(BICUBIC, 0, record["psnr"][BICUBIC])
         images += _image_results(run.method, run.seed, record["psnr"]["run"])
         curves += [CurvePoint(run.method, run.seed, iteration, psnr) for iteration, psnr in record["curve"]]
-        about = (record[key] for key in ("parameters", "iterations", "seconds"))
-        summary.append(RunResult(run.method, run.seed, *about))
+        keys = list(RunResult.__dataclass_fields__)[2:]
+        about = {key: record[key] for key in keys if key in record}  # records of earlier versions have fewer
+        summary.append(RunResult(run.method, run.seed, **about))
     return Results(images, curves, summary)
 
 
@@ -159,7 +177,8 @@ def load(folder: Path) -> Results:
     found = {}
     for name, row in FILES.items():
         file = folder / f"{name}.csv"
-        types = {"seed": int, "iteration": int, "iterations": int, "parameters": int, "psnr": float, "seconds": float}
+        types = dict.fromkeys(("seed", "iteration", "iterations", "parameters"), int)
+        types.update(dict.fromkeys(("psnr", "seconds", "cpu_seconds", "cache_cpu_seconds"), float))
         try:
             with open(file, newline="", encoding="utf-8") as lines:
                 rows = list(csv.DictReader(lines))

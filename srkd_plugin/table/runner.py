@@ -97,8 +97,11 @@ class Runner:
                 self._write_options(run)
                 options = os.path.relpath(self._options_file(run.name), self.root)
                 script = os.path.relpath(self.scripts / "cache_teacher.py", self.root)
-                name = self.folder / "logs" / f"{Path(path).stem}.txt"
-                self._call(["python", script, "-opt", options, "--out", path, *run.cache_flags], name, "")
+                command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
+                self._call(command, self._cache_log(run), "")
+
+    def _cache_log(self, run: Run) -> Path:
+        return self.folder / "logs" / f"{Path(run.cache).stem}.txt"
 
     def _write_options(self, run: Run) -> None:
         for options in (run.train, run.test):
@@ -140,7 +143,8 @@ class Runner:
             for command in train:
                 self._call(command, logs[0], gpu)
             self._call(test, logs[1], gpu)
-            record = {"options": self._fingerprint(run), **measure(run, self.root, *logs)}
+            cache_log = self._cache_log(run) if run.cache is not None else None
+            record = {"options": self._fingerprint(run), **measure(run, self.root, *logs, cache_log)}
             write_json(self.record_file(run), record)
         finally:
             self._free.put(gpu)
@@ -157,11 +161,21 @@ class Runner:
                 [sys.executable, *command[1:]], cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
             self._children.append(child)
-            code = child.wait()
+            code, cpu = _wait(child)
             self._children.remove(child)
-            output.write(f"# {' '.join(command)}: exit code {code} after {time.monotonic() - started:.1f} s\n")
+            took = f"{time.monotonic() - started:.1f} s, {cpu:.1f} s of CPU time"
+            output.write(f"# {' '.join(command)}: exit code {code} after {took}\n")
         if code != 0:
             raise RunFailed(f"exit code {code} of: {' '.join(command)}\n{_tail(log)}")
+
+
+def _wait(child: subprocess.Popen) -> tuple[int, float]:
+    """The exit code of a process that ends, and the CPU seconds of it and of its children that it waited for."""
+    if not hasattr(os, "wait4"):  # Windows
+        return child.wait(), 0.0
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return child.returncode, usage.ru_utime + usage.ru_stime
 
 
 def _tail(log: Path, lines: int = 6) -> str:

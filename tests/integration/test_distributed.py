@@ -110,6 +110,14 @@ def test_gathered_negatives_give_the_loss_and_the_gradients_of_one_process(pair,
             assert_equal(found["losses"][i, sizes], expected)
 
 
+@pytest.mark.parametrize("sizes", rank_cases.SIZES, ids=str)
+def test_csds_gathered_negatives_give_the_loss_and_the_gradients_of_one_process(pair, sizes, float64):
+    expected = rank_cases.vgg_contrastive(sizes)
+    assert all(gradient.abs().max() > 1e-6 for gradient in expected["gradients"])
+    for found in pair["found"]:
+        assert_equal(found["vgg"][sizes], expected)
+
+
 def test_without_gathering_each_rank_has_the_loss_of_its_own_images(pair, float64):
     """The mean of two losses with 2 negatives an image, in place of one with 5."""
     one = rank_cases.contrastive({"reduction": "sum"}, (6,), gather=False)
@@ -190,6 +198,17 @@ def test_an_error_of_one_rank_is_one_of_both(pair):
     of_0, of_1 = (found["agreements"]["error"] for found in pair["found"])
     assert of_1 == f"{text}. Copy it."
     assert of_0 == f"{text} (on rank 1). Copy it."
+
+
+def test_ranks_that_would_go_on_from_other_checkpoints_are_refused_on_both(pair):
+    of_0, of_1 = (found["resumed"] for found in pair["found"])
+    assert of_0["same"] == of_1["same"] == "nothing was raised"
+    refused = "the ranks differ in their checkpoint. Let all of them see one and the same experiments folder."
+    values = "{'rank 0': 'iteration 2, student aa', 'rank 1': '%s'}"
+    for case, other in (("other", "iteration 1, student aa"), ("missing", "(none)")):
+        assert of_0[case] == of_1[case] == f"OptionsError: --auto_resume = {values % other}: {refused}"
+    assert of_0["error"].startswith("OptionsError: --auto_resume = 'states': none can be resumed (on rank 1)")
+    assert of_1["error"].startswith("OptionsError: --auto_resume = 'states': none can be resumed. Put")
 
 
 @pytest.mark.parametrize("saved", [False, True], ids=["not saved before", "saved before"])

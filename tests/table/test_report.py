@@ -8,6 +8,7 @@ import tiny
 
 from srkd_plugin.table import plan, report
 from srkd_plugin.table.plan import BenchmarkSet, Group, Method, Table, TeacherRow
+from srkd_plugin.table.plots import budget_curves
 from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult, load
 
 SEEDS = (0, 1, 2)
@@ -89,6 +90,22 @@ def test_json_and_plots_are_written(table, results, tmp_path):
     assert (tmp_path / "out/table.md").read_text().rstrip() == report.markdown(table, results)
     for name in ("gain.png", "curves.png"):
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 10
+
+
+def test_cpu_time_is_that_of_training_and_cache(table, results, tmp_path):
+    """Two seeds of one row were measured: 100 and 140 s in 2,000 iterations, after a cache of 30 s."""
+    assert "CPU time" not in report.markdown(table, results)
+    methods = {**table.methods, "good": Method(file="g.yml", label="good one", budget="cached")}
+    table = table.model_copy(update={"methods": methods})
+    measured = [RunResult("good", seed, 34115, 2000, 1.0, 100.0 + 40 * seed, 30.0) for seed in (0, 1)]
+    others = [run for run in results.runs if (run.method, run.seed) not in {("good", 0), ("good", 1)}]
+    results = Results(results.images, results.curves, others + measured)
+    assert "| good one | 2 | 2,000 | 120 | 30 | 150 |" in report.markdown(table, results)
+    assert budget_curves(table, results) == {
+        "cached, 2,000 iterations": [[(80.0, 31.0), (130.0, 32.0)], [(100.0, 31.0), (170.0, 32.0)]]
+    }
+    report.write_report(table, results, tmp_path)
+    assert cv2.imread(str(tmp_path / "budget.png")).std() > 10
 
 
 STORED = sorted(file.parent for file in (tiny.PROJECT / "docs/results").glob("*/images.csv"))

@@ -102,6 +102,8 @@ def test_a_record_has_the_images_the_curve_and_bicubic(root):
     assert record["curve"] == [[1000, 30.5], [2000, 31.25]]
     assert (record["parameters"], record["iterations"]) == (12345, 2000)
     assert record["seconds"] > 0
+    assert record["cpu_seconds"] > 0
+    assert record["cache_cpu_seconds"] == 0
 
 
 def test_a_failure_names_the_command_and_the_next_start_goes_on_there(root):
@@ -190,6 +192,8 @@ def test_caches_that_rows_name_are_made_once(root):
     assert {run.cache for run in cached} == {"tables/t/cache_x8.lmdb"}
     machine.run_all(runs)
     machine.run_all(runs)
+    record = json.loads(machine.record_file(cached[0]).read_text())
+    assert record["cache_cpu_seconds"] > 0
     made = [line for line in calls(root) if line.startswith("cache")]
     assert made == ["cache -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
 
