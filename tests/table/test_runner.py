@@ -182,7 +182,7 @@ def test_torchrun_and_a_root_without_a_checkout(root):
 def test_caches_that_rows_name_are_made_once(root):
     (root / "cache_teacher.py").write_text(
         "import sys, pathlib; pathlib.Path('calls.txt').open('a').write('cache ' + ' '.join(sys.argv[1:]) + '\\n');"
-        "pathlib.Path(sys.argv[4]).mkdir(parents=True)"
+        "pathlib.Path(sys.argv[4]).mkdir(parents=True); sum(range(10**7))"  # some CPU time
     )
     content = json.loads(json.dumps(CONTENT))
     content["caches"] = {"x8": ["--self_ensemble"]}
