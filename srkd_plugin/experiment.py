@@ -96,6 +96,7 @@ def _training(opt: Mapping[str, Any]) -> dict[str, Any]:
         "lr": train["optim_g"]["lr"],
         "scheduler": train["scheduler"]["type"],
         "ema_decay": train.get("ema_decay", 0),
+        "precision": options.read(opt).amp.precision if options.is_ours(opt) else "fp32",
     }
 
 
@@ -173,7 +174,7 @@ def _training_lines(facts: Mapping[str, Any]) -> list[str]:
     text = [
         f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images a GPU, "
         f"gt_size {train['gt_size']}, {train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
-        f"EMA {train['ema_decay'] or 'off'}"
+        f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
     ]
     for term in facts["terms"]:
         weight = f"weight {term['weight']}" if term["weight"] is not None else "no loss_weight"

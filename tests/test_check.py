@@ -38,6 +38,7 @@ def test_a_good_file(look, data, teacher_file, tmp_path):
     assert code == 0
     for part in (
         "teacher: EDSR, 12,435 parameters",
+        "EMA 0.9, fp32",
         "term l_pix: L1Loss, weight 1.0, always",
         "term l_contrastive: ContrastiveLoss, weight 10.0, always",
         "datasets.train: 6 pairs, smallest GT seen 48x40",
