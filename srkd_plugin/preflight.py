@@ -202,6 +202,9 @@ def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: option_sections.D
 
 def _check_networks(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     """Build everything, and run one small batch through it; the random state is left as it was."""
+    # tried as it is: compiling takes a minute, and the CPU may not have the GPU's precision
+    plain = distillation.teacher.model_copy(update={"compile": False, "precision": "fp32"})
+    distillation = distillation.model_copy(update={"teacher": plain})
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
         teacher = None

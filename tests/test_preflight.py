@@ -11,6 +11,7 @@ import tiny
 import torch
 import yaml
 from basicsr.utils.logger import initialized_logger
+from torch import nn
 
 from srkd_plugin import option_sections, options, preflight
 from srkd_plugin.errors import OptionsError
@@ -185,6 +186,26 @@ def test_a_precision_that_this_torch_does_not_have(good, monkeypatch):
     monkeypatch.setattr(torch, "autocast", refuse)
     with pytest.raises(OptionsError, match=r"teacher.precision = 'fp16': torch .* has no autocast to it on cpu"):
         preflight.check(changed(good, "teacher/precision", "fp16"))
+
+
+def test_nothing_is_compiled_or_lowered_by_the_check(good, monkeypatch):
+    """Compiling takes a minute, and the check runs on the CPU, which may not have the GPU's precision."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda net, **keywords: compiled.append(type(net).__name__) or net)
+    dtypes = set()
+    run = nn.Conv2d.forward
+
+    def forward(self, x):
+        output = run(self, x)
+        dtypes.add(output.dtype)
+        return output
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    good["teacher"] = {"compile": True, "precision": "bf16"}
+    good["student"] = {"compile": True}
+    preflight.check(good)
+    assert set(compiled) <= {"Identity"}  # whether torch can compile here at all
+    assert dtypes == {torch.float32}
 
 
 def test_bare_state_dict_is_recognised(good, tmp_path):
