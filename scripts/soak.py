@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """A fault campaign: data preparation, caching and training are killed at random moments, checkpoints are truncated in
-between, the disk runs full; the end must equal that of the undisturbed run, bit for bit.
+between, the disk is read-only or runs full; the end must equal that of the undisturbed run, bit for bit.
 
 Prints the table of docs/reliability.md. The exit code is 0 if all ends are equal, else 1.
 """
@@ -12,7 +12,10 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 
 from srkd_plugin.utils.command import positive_int, run
 
@@ -22,6 +25,7 @@ ITERS, EVERY = 300, 10
 EXPERIMENT = Path("experiments/soak")
 DISK = 600 << 10
 """Bytes of the small disk: some checkpoints fit, not all."""
+NO_DISK = "skipped: no small disk can be mounted here"
 
 
 def main() -> int:
@@ -53,9 +57,8 @@ def _soak(root: Path, args: argparse.Namespace) -> int:
         command = [sys.executable, "-m", "srkd_plugin.train", "-opt", str(options), "--auto_resume"]
         train = Workload("training, --auto_resume", command, _trained, _truncatable)
         outcomes.append(campaign(train, root / "train", args.kills, random.Random(args.seed + 1)))
-        full = Outcome("training on a full disk")
-        full.faults = _full_disk(train, root)
-        outcomes.append(full)
+        for name, disk in (("training on a read-only disk", _read_only_disk), ("training on a full disk", _full_disk)):
+            outcomes.append(Outcome(name, faults=disk(train, root)))
     print(f"{HEADER}\n" + "\n".join(outcome.row() for outcome in outcomes))
     bad = [fault for outcome in outcomes for fault in outcome.faults if not fault.startswith(("skipped", "as"))]
     return 1 if bad else 0
@@ -79,6 +82,9 @@ def _prepare_command(root: Path) -> list[str]:
 
 
 def _save_teacher(file: Path) -> Path:
+    from srkd_plugin._autoload import import_basicsr
+
+    import_basicsr()  # with any torchvision
     import torch
     from basicsr.archs import build_network
 
@@ -156,33 +162,58 @@ def _truncatable(folder: Path) -> list[Path]:
 
 def _full_disk(train: object, root: Path) -> list[str]:
     """Train on a small disk until it is full, which must be said; then on the same disk, grown, to the end."""
-    from srkd_plugin.utils.fault_campaign import FINISH_WITHIN
-
-    disk = root / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        return ["skipped: no small disk can be mounted here"]
-    try:
-        first = _train_on(train, disk, FINISH_WITHIN)
+    with _small_disk(root / "full") as disk:
+        if disk is None:
+            return [NO_DISK]
+        first = _train_on(train, disk)
         if first.returncode == 0 or "was NOT saved" not in first.stdout:
             return [f"the disk was to run full: exit code {first.returncode}"]
-        subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
-        second = _train_on(train, disk, FINISH_WITHIN)
-        equal = second.returncode == 0 and _trained(disk) == _trained(root / "train/undisturbed")
-        return ["as undisturbed, once there was room"] if equal else [f"exit code {second.returncode}, or not equal"]
+        return _finish(train, disk, "size=256m", root)
+
+
+def _read_only_disk(train: object, root: Path) -> list[str]:
+    """Train on a disk that is read-only, which must be one line; then on the same disk, writable, to the end."""
+    with _small_disk(root / "read_only") as disk:
+        if disk is None:
+            return [NO_DISK]
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        first = _train_on(train, disk)
+        if first.returncode != 2 or "is read-only" not in first.stdout or "Traceback" in first.stdout:
+            return [f"one line was to say that the disk is read-only: exit code {first.returncode}"]
+        return _finish(train, disk, "rw,size=256m", root)
+
+
+def _finish(train: object, disk: Path, remount: str, root: Path) -> list[str]:
+    subprocess.run(["mount", "-o", f"remount,{remount}", str(disk)], check=True)
+    done = _train_on(train, disk)
+    equal = done.returncode == 0 and _trained(disk) == _trained(root / "train/undisturbed")
+    return ["as undisturbed, once it could write"] if equal else [f"exit code {done.returncode}, or not equal"]
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Optional[Path]]:
+    """A tmpfs of :data:`DISK` bytes; None where none can be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        yield None
+        return
+    try:
+        yield folder
     finally:
-        subprocess.run(["umount", str(disk)], check=False)
+        subprocess.run(["umount", str(folder)], check=False)
 
 
-def _train_on(train: object, folder: Path, timeout: float) -> subprocess.CompletedProcess:
+def _train_on(train: object, folder: Path) -> subprocess.CompletedProcess:
+    from srkd_plugin.utils.fault_campaign import FINISH_WITHIN
+
     return subprocess.run(
         train.command,
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
+        timeout=FINISH_WITHIN,
         check=False,
     )
 

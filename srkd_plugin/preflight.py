@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Callable
 
 import torch
@@ -49,6 +50,7 @@ def check(opt: Mapping[str, Any]) -> option_sections.Distillation:
     stock_checks.check_values(opt)
     _check_processes(opt)
     _check_speed(distillation, _device(opt))
+    _check_folder(opt)
     for key in ("network_g", "network_t"):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
@@ -103,6 +105,15 @@ def _device(opt: Mapping[str, Any]) -> torch.device:
             "num_gpu", opt["num_gpu"], "there is no CUDA device", "Write num_gpu: 0 for the CPU, or auto."
         )
     return torch.device("cuda")
+
+
+def _check_folder(opt: Mapping[str, Any]) -> None:
+    """Rank 0 will write the experiment; on a read-only disk that is to be said in one line, and not by mkdir."""
+    folder = Path(opt["path"]["experiments_root"]).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if opt["rank"] == 0 and not os.access(there, os.W_OK):
+        problem = f"its folder {folder} cannot be written: {there} is read-only, or not yours"
+        raise OptionsError("name", opt["name"], problem, "Start the run where BasicSR can write experiments/.")
 
 
 def _check_speed(distillation: option_sections.Distillation, device: torch.device) -> None:

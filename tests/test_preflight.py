@@ -3,6 +3,7 @@
 import copy
 import logging
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,19 @@ def test_a_precision_that_this_torch_does_not_have(good, monkeypatch):
     monkeypatch.setattr(torch, "autocast", refuse)
     with pytest.raises(OptionsError, match=r"teacher.precision = 'fp16': torch .* has no autocast to it on cpu"):
         preflight.check(changed(good, "teacher/precision", "fp16"))
+
+
+def test_a_folder_that_cannot_be_written(good, tmp_path, monkeypatch):
+    """As root nothing is read-only but a disk; scripts/soak.py has one."""
+    asked = []
+    monkeypatch.setattr(preflight.os, "access", lambda path, mode: asked.append(path))
+    with pytest.raises(
+        OptionsError, match=rf"^name = 'tiny_distill': its folder .* {re.escape(str(tmp_path))} is read-"
+    ):
+        preflight.check(good)
+    assert asked == [tmp_path]
+    good["rank"] = 1  # it writes nothing
+    preflight.check(good)
 
 
 def test_nothing_is_compiled_or_lowered_by_the_check(good, monkeypatch):
