@@ -15,7 +15,7 @@ from srkd_plugin import option_sections, options
 from srkd_plugin.models.checkpoints import describe_files
 from srkd_plugin.models.distiller import Distiller
 from srkd_plugin.models.grad_norms import describe_balance, gradient_norms
-from srkd_plugin.models.precision import MixedPrecision, set_tf32
+from srkd_plugin.models.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.models.resumable import ResumableModel
 from srkd_plugin.models.step_guard import terms_with_bad_gradient
 from srkd_plugin.models.student_init import cut_from_teacher
@@ -46,7 +46,7 @@ class DistillModel(ResumableModel):
         self.amp = MixedPrecision(distillation.amp, self.device)
         self.distiller = self._build_distiller(distillation)
         # beside net_g, not in its place: checkpoints and validation know nothing of it
-        self._trained_net = torch.compile(self.net_g) if distillation.student.compile else self.net_g
+        self._trained_net = compiled(self.net_g) if distillation.student.compile else self.net_g
         self._initialise_student(distillation)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
         self.grad_norm_log = distillation.grad_norm_log

@@ -55,7 +55,7 @@ class Distiller:
             return
         with self._student_taps.recording() as of_student, self._teacher_taps.recording() as of_teacher:
             student(lq)
-            self.teacher(lq)
+            self.teacher.net(lq)  # not compiled for a shape that does not come again
             for term in wanted:
                 taps = term.section.taps
                 pairs = zip(taps.student, taps.teacher)

@@ -152,6 +152,15 @@ def check_compiles(key: str, device: torch.device) -> None:
         raise OptionsError(key, True, problem, f"Install g++, or write {key}: false.")
 
 
+def compiled(net: nn.Module) -> Any:
+    """A network that runs compiled, beside the network itself, whose names and weights it shares.
+
+    Every shape of input is compiled for itself: training has one, and code for any shape is slower, and on the CPU did
+    not compile in torch 2.14.
+    """
+    return torch.compile(net, dynamic=False)
+
+
 def set_tf32(allowed: Optional[bool]) -> None:
     """Allow or forbid TF32 in convolutions and matrix products on CUDA, for the whole process.
 

@@ -10,7 +10,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.models.precision import run_in
+from srkd_plugin.models.precision import compiled, run_in
 from srkd_plugin.models.weights import WeightsFile
 from srkd_plugin.option_sections import Distillation, PathSection, TeacherSection
 
@@ -30,7 +30,7 @@ class Teacher:
         self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
         self._precision = section.precision
         self.net = net.eval().requires_grad_(False).to(device, memory_format=self._memory_format)
-        self._run = torch.compile(self.net) if section.compile else self.net
+        self._run = compiled(self.net) if section.compile else self.net
 
     @property
     def parameter_count(self) -> int:

@@ -110,7 +110,7 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Op
 
 def _total(log: str, pattern: str) -> float:
     """The sum over all times that a command was started."""
-    return round(sum(map(float, re.findall(rf"exit code -?\d+ .*?{pattern}", log))), 1)
+    return round(sum(map(float, re.findall(rf"exit code -?\d+ .*?{pattern}", log))), 2)
 
 
 def _text(log: Optional[Path]) -> str:

@@ -163,7 +163,7 @@ class Runner:
             self._children.append(child)
             code, cpu = _wait(child)
             self._children.remove(child)
-            took = f"{time.monotonic() - started:.1f} s, {cpu:.1f} s of CPU time"
+            took = f"{time.monotonic() - started:.1f} s, {cpu:.2f} s of CPU time"
             output.write(f"# {' '.join(command)}: exit code {code} after {took}\n")
         if code != 0:
             raise RunFailed(f"exit code {code} of: {' '.join(command)}\n{_tail(log)}")
