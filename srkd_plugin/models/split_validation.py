@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+import torch
 from basicsr.models.sr_model import SRModel
 from torch.utils.data import DataLoader, Subset
 
@@ -38,7 +39,10 @@ class _Share:
         self._model = model
         self._indices = range(ranks.own(), len(loader.dataset), ranks.count())
         subset = Subset(loader.dataset, self._indices)
-        self._loader = DataLoader(subset, collate_fn=loader.collate_fn, pin_memory=loader.pin_memory)
+        # a loader draws a seed for its workers, which it has not; torch's own random stream is the training's
+        self._loader = DataLoader(
+            subset, collate_fn=loader.collate_fn, pin_memory=loader.pin_memory, generator=torch.Generator()
+        )
 
     def __len__(self) -> int:
         return len(self._indices)
