@@ -118,12 +118,13 @@ def _check_folder(opt: Mapping[str, Any]) -> None:
 
 def _check_speed(distillation: option_sections.Distillation, device: torch.device) -> None:
     check_precision("train.amp.precision", distillation.amp.precision, device)
+    taps = any(term.taps for term in distillation.terms.values())
     if distillation.student.compile:
-        check_compiles("student.compile", device)
+        check_compiles("student.compile", device, taps)
     if distillation.cache is None:
         check_precision("teacher.precision", distillation.teacher.precision, device)
         if distillation.teacher.compile:
-            check_compiles("teacher.compile", device)
+            check_compiles("teacher.compile", device, taps)
 
 
 def _check_batch(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:

@@ -131,16 +131,21 @@ def check_precision(key: str, precision: str, device: torch.device) -> None:
         raise OptionsError(key, precision, problem, "Write fp32 or bf16.") from error
 
 
-def check_compiles(key: str, device: torch.device) -> None:
+def check_compiles(key: str, device: torch.device, taps: bool = False) -> None:
     """Check that torch.compile can work here, as far as that is seen without compiling anything.
 
     Args:
         key: Path of the option that asks for it.
         device: Where the network will run.
+        taps: Whether feature maps are recorded in it.
 
     Raises:
-        OptionsError: This torch does not compile on this Python, or the CPU's code has no C++ compiler.
+        OptionsError: This torch does not compile on this Python, or not with taps, or there is no C++ compiler for the
+            CPU's code.
     """
+    if taps and not traces_hooks():
+        problem = f"torch {torch.__version__} leaves out the hooks of a compiled network, which taps are"
+        raise OptionsError(key, True, problem, f"Install torch 2.1 or newer, or write {key}: false.")
     try:
         torch.compile(nn.Identity())
     except RuntimeError as error:
@@ -150,6 +155,11 @@ def check_compiles(key: str, device: torch.device) -> None:
     if device.type == "cpu" and not any(name and shutil.which(name) for name in compilers):
         problem = "torch.compile needs a C++ compiler for the CPU, and there is none in PATH"
         raise OptionsError(key, True, problem, f"Install g++, or write {key}: false.")
+
+
+def traces_hooks() -> bool:
+    """Whether torch.compile keeps the hooks of a network's modules; torch 2.0 does not."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 1)
 
 
 def compiled(net: nn.Module) -> Any:

@@ -12,6 +12,7 @@ from srkd_plugin import preflight
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import feature_loss, local_selective_feature_loss, spatial_affinity_loss
 from srkd_plugin.models.features import Connectors, Taps
+from srkd_plugin.models.precision import traces_hooks
 from srkd_plugin.option_sections import ConnectorSection
 
 FEATURE_TERM = {
@@ -99,6 +100,7 @@ def compiled(net):
         pytest.skip(f"no torch.compile here: {error}")
 
 
+@pytest.mark.skipif(not traces_hooks(), reason=f"torch {torch.__version__} does not compile hooks (2.1 does)")
 @pytest.mark.parametrize("set_on", ["the network", "the compiled network"])
 def test_taps_record_and_pass_gradients_under_torch_compile(set_on):
     """Against the same network without torch.compile; also after a run in which nothing was to be recorded."""
