@@ -88,7 +88,7 @@ def _steps(args: argparse.Namespace) -> dict[str, Any]:
     ratios = benchmark.ratios(seconds, "stock")
     peaks = {} if args.no_memory else {n: _apart(_step_peak, n, args.size, args.device, args.threads) for n in names}
     rows = [[name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), _mib(peaks.get(name))] for name in names]
-    print(f"Size {args.size}: {SIZES[args.size]}. {benchmark.device_name(args.device)}, {_clock_name(args)}.\n")
+    _print_heading(args)
     print(benchmark.table(rows, ["step", "x stock", "seconds", "peak memory, MiB"]) + "\n")
     bars = _bars(seconds, args.size)
     return {
@@ -98,6 +98,10 @@ def _steps(args: argparse.Namespace) -> dict[str, Any]:
         "peak_bytes": peaks,
         "bars": bars,
     }
+
+
+def _print_heading(args: argparse.Namespace) -> None:
+    print(f"Size {args.size}: {SIZES[args.size]}. {benchmark.device_name(args.device)}, {_clock_name(args)}.\n")
 
 
 def _bars(seconds: dict[str, list[float]], size: str) -> dict[str, float]:
@@ -124,7 +128,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     rows = [
         [name, str(ratios[name]), str(benchmark.Spread.of(seconds[name])), f"{changes[name]:+.1e}"] for name in OPTIONS
     ]
-    print(f"Size {args.size}: {SIZES[args.size]}. {benchmark.device_name(args.device)}, {_clock_name(args)}.\n")
+    _print_heading(args)
     print(benchmark.table(rows, ["option", "x live", "seconds", "relative change of l_contrastive"]))
     return {"ratios": {name: spread.median for name, spread in ratios.items()}, "seconds": seconds, "changes": changes}
 

@@ -210,3 +210,8 @@ class Distillation(BaseModel):
     grad_norm_log: GradNormLogSection
     nonfinite: NonfiniteSection
     checkpoints: CheckpointsSection
+
+    @property
+    def has_taps(self) -> bool:
+        """Whether a term compares feature maps."""
+        return any(term.taps is not None for term in self.terms.values())

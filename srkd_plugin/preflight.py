@@ -118,13 +118,12 @@ def _check_folder(opt: Mapping[str, Any]) -> None:
 
 def _check_speed(distillation: option_sections.Distillation, device: torch.device) -> None:
     check_precision("train.amp.precision", distillation.amp.precision, device)
-    taps = any(term.taps for term in distillation.terms.values())
     if distillation.student.compile:
-        check_compiles("student.compile", device, taps)
+        check_compiles("student.compile", device, distillation.has_taps)
     if distillation.cache is None:
         check_precision("teacher.precision", distillation.teacher.precision, device)
         if distillation.teacher.compile:
-            check_compiles("teacher.compile", device, taps)
+            check_compiles("teacher.compile", device, distillation.has_taps)
 
 
 def _check_batch(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
@@ -204,8 +203,7 @@ def _check_keep_best(opt: Mapping[str, Any], section: option_sections.Checkpoint
 
 def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: option_sections.Distillation) -> None:
     """DataParallel runs copies of the student in threads; their feature maps would overwrite each other."""
-    with_taps = any(term.taps for term in distillation.terms.values())
-    if with_taps and not opt["dist"] and opt["num_gpu"] > 1:
+    if distillation.has_taps and not opt["dist"] and opt["num_gpu"] > 1:
         problem = "terms with taps need one process a GPU"
         raise OptionsError(
             "num_gpu", opt["num_gpu"], problem, "Start with torchrun and --launcher pytorch, or write 1."

@@ -45,8 +45,8 @@ def own_part(batch: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
     return batch if ranks.count() == 1 else batch.split(sizes)[ranks.own()]
 
 
-def contrastive(settings: dict[str, Any], sizes: tuple[int, ...], gather: bool = True) -> dict[str, Any]:
-    """Loss and averaged gradients of a small network, float64."""
+def loss_and_gradients(loss: nn.Module, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """A loss and the averaged gradients of a small network, float64."""
     torch.manual_seed(0)
     net: nn.Module = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
     lq = torch.rand(sum(sizes), 3, 4, 5, dtype=torch.float64)
@@ -55,10 +55,14 @@ def contrastive(settings: dict[str, Any], sizes: tuple[int, ...], gather: bool =
     if ranks.count() > 1:
         net = DistributedDataParallel(net)
     lq, teacher = own_part(lq, sizes), own_part(teacher, sizes)
-    loss = ContrastiveLoss(**settings, gather_negatives=gather)
     value = loss(*({"student": net(lq), "teacher": teacher, "lq": lq}[name] for name in loss.reads))
     value.backward()
     return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
+
+
+def contrastive(settings: dict[str, Any], sizes: tuple[int, ...], gather: bool = True) -> dict[str, Any]:
+    """:func:`loss_and_gradients` of the paper's loss."""
+    return loss_and_gradients(ContrastiveLoss(**settings, gather_negatives=gather), sizes)
 
 
 class AsVGG(nn.Module):
@@ -69,21 +73,11 @@ class AsVGG(nn.Module):
 
 
 def vgg_contrastive(sizes: tuple[int, ...]) -> dict[str, Any]:
-    """As :func:`contrastive`, of CSD's loss."""
-    torch.manual_seed(0)
-    net: nn.Module = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
-    lq = torch.rand(sum(sizes), 3, 4, 5, dtype=torch.float64)
-    teacher = torch.rand(sum(sizes), 3, 8, 10, dtype=torch.float64)
-    parameters = list(net.parameters())
-    if ranks.count() > 1:
-        net = DistributedDataParallel(net)
-    lq, teacher = own_part(lq, sizes), own_part(teacher, sizes)
+    """:func:`loss_and_gradients` of CSD's loss."""
     module = sys.modules[VGGContrastiveLoss.__module__]  # by name it is the function that is called so, too
     with mock.patch.object(module, "VGG19Features", lambda weights: AsVGG()):
         loss = VGGContrastiveLoss(num_negatives=2, gather_negatives=True)
-    value = loss(net(lq), teacher, lq)
-    value.backward()
-    return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
+    return loss_and_gradients(loss, sizes)
 
 
 def resumed() -> dict[str, str]:

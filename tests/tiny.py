@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -160,6 +161,17 @@ def parsed(opt: dict[str, Any], root: Path) -> dict[str, Any]:
     opt["path"] = {**opt["path"], "experiments_root": str(experiment)}
     opt["path"].update({key: str(experiment / folder) for key, folder in folders.items()})
     return opt
+
+
+def model(opt: dict[str, Any], root: Path, seed: int = 1) -> Any:
+    """A run's model as BasicSR's trainer builds it, with the folders that it saves to; ``opt`` stays as it is."""
+    from basicsr.models import build_model
+
+    torch.manual_seed(seed)
+    opt = parsed(copy.deepcopy(opt), root)
+    for key in ("models", "training_states"):
+        os.makedirs(opt["path"][key], exist_ok=True)
+    return build_model(opt)
 
 
 def write_options(opt: dict[str, Any], path: Path) -> Path:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, get_type_hints
 
 from srkd_plugin.table.plan import Run
 from srkd_plugin.utils.files import InputError, write_atomically
@@ -177,8 +177,7 @@ def load(folder: Path) -> Results:
     found = {}
     for name, row in FILES.items():
         file = folder / f"{name}.csv"
-        types = dict.fromkeys(("seed", "iteration", "iterations", "parameters"), int)
-        types.update(dict.fromkeys(("psnr", "seconds", "cpu_seconds", "cache_cpu_seconds"), float))
+        types = get_type_hints(row)
         try:
             with open(file, newline="", encoding="utf-8") as lines:
                 rows = list(csv.DictReader(lines))

@@ -5,7 +5,6 @@ import copy
 import pytest
 import tiny
 import torch
-from basicsr.models import build_model
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
@@ -18,11 +17,6 @@ BATCH = {"lq": (4, 3, 8, 10), "gt": (4, 3, 16, 20)}
 def batch(seed=0):
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.rand(*shape, generator=generator) for name, shape in BATCH.items()}
-
-
-def make(opt, tmp_path, seed=1):
-    torch.manual_seed(seed)
-    return build_model(tiny.parsed(copy.deepcopy(opt), tmp_path))
 
 
 @pytest.fixture
@@ -38,7 +32,7 @@ def step(model, seed=0, iteration=1):
 
 def test_the_step_is_l_rec_plus_alpha_l_cl(opt, tmp_path):
     """Against the same step written out: equation (2) of the paper, one Adam step."""
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     student, data = copy.deepcopy(model.net_g), batch()
     with torch.no_grad():
         target = model.distiller.teacher.net(data["lq"])
@@ -57,7 +51,7 @@ def test_the_step_is_l_rec_plus_alpha_l_cl(opt, tmp_path):
 
 
 def test_the_teacher_is_frozen_and_apart(opt, tmp_path):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     net = model.distiller.teacher.net
     before = copy.deepcopy(net.state_dict())
     for i in range(3):
@@ -73,15 +67,15 @@ def test_the_teacher_is_frozen_and_apart(opt, tmp_path):
 def test_the_right_weights_are_loaded(opt, tmp_path, teacher_file):
     for key in ("params", "params_ema"):
         opt["path"]["param_key_t"] = key
-        loaded = make(opt, tmp_path).distiller.teacher.net.state_dict()
+        loaded = tiny.model(opt, tmp_path).distiller.teacher.net.state_dict()
         expected = torch.load(teacher_file, weights_only=True)[key]
         assert all(torch.equal(loaded[k], expected[k]) for k in expected)
 
 
 def test_the_student_starts_as_in_a_run_without_a_teacher(opt, data, tmp_path):
-    ours = make(opt, tmp_path)
+    ours = tiny.model(opt, tmp_path)
     after_ours = torch.rand(3)
-    stock = make(tiny.stock_options(data), tmp_path)
+    stock = tiny.model(tiny.stock_options(data), tmp_path)
     after_stock = torch.rand(3)
     for a, b in zip(ours.net_g.parameters(), stock.net_g.parameters()):
         assert torch.equal(a, b)
@@ -90,7 +84,7 @@ def test_the_student_starts_as_in_a_run_without_a_teacher(opt, data, tmp_path):
 
 def test_pure_distillation(opt, tmp_path):
     del opt["train"]["pixel_opt"]
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     before = copy.deepcopy(model.net_g.state_dict())
     log = step(model)
     assert {k for k in log if k.startswith("l_")} == {"l_contrastive"}
@@ -99,7 +93,7 @@ def test_pure_distillation(opt, tmp_path):
 
 def test_pure_distillation_needs_no_gt_and_a_term_that_does_says_so(opt, tmp_path):
     del opt["train"]["pixel_opt"]
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.feed_data({"lq": batch()["lq"]})
     model.optimize_parameters(1)
     assert model.log_dict["l_contrastive"] > 0
@@ -114,7 +108,7 @@ def test_any_number_of_terms_and_basicsrs_own_losses(opt, tmp_path):
     terms = opt["train"]["distill_opt"]
     terms["output"] = {"type": "L1Loss", "loss_weight": 3.0}
     terms["bicubic"] = {"type": "ContrastiveLoss", "negatives": "lq_bicubic"}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     student = copy.deepcopy(model.net_g)
     log = step(model)
     data = batch()
@@ -127,13 +121,11 @@ def test_any_number_of_terms_and_basicsrs_own_losses(opt, tmp_path):
 
 def test_vgg_is_neither_trained_nor_saved(opt, tmp_path, vgg_file):
     opt["train"]["distill_opt"] = {"csd": {"type": "VGGContrastiveLoss", "vgg_weights": str(vgg_file)}}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     (loss,) = (term.loss for term in model.distiller.terms)
     before = copy.deepcopy(loss.vgg.state_dict())
     assert step(model)["l_csd"] > 0
     assert all(torch.equal(before[k], v) for k, v in loss.vgg.state_dict().items())
-    for folder in ("models", "training_states"):
-        (tmp_path / "experiments/tiny_distill" / folder).mkdir(parents=True)
     model.save(0, 1)
     saved = [*tmp_path.rglob("*_1.pth"), *tmp_path.rglob("1.state")]
     assert len(saved) == 2
@@ -148,15 +140,15 @@ def test_any_architecture_of_basicsrs_registry(opt, tmp_path, arch):
         "MSRResNet": {"num_block": 1, "upscale": 2},
     }[arch]
     opt["network_g"] = {"type": arch, "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, **more}
-    assert step(make(opt, tmp_path))["l_contrastive"] > 0
+    assert step(tiny.model(opt, tmp_path))["l_contrastive"] > 0
     opt["network_t"], opt["network_g"] = opt["network_g"], dict(tiny.STUDENT)
     opt["path"]["pretrain_network_t"], opt["teacher"] = None, {"random_init": True}
-    assert step(make(opt, tmp_path))["l_contrastive"] > 0
+    assert step(tiny.model(opt, tmp_path))["l_contrastive"] > 0
 
 
 @pytest.mark.parametrize("term", ["pix", "contrastive"])
 def test_a_nonfinite_loss_names_the_term_and_updates_nothing(opt, tmp_path, term):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     step(model)
     before = copy.deepcopy((model.net_g.state_dict(), model.optimizer_g.state_dict()["state"][0]["step"]))
     data = batch()
@@ -170,13 +162,13 @@ def test_a_nonfinite_loss_names_the_term_and_updates_nothing(opt, tmp_path, term
 
 def test_gradient_norms_are_logged_first_and_on_demand(opt, tmp_path):
     opt["train"]["grad_norm_log"] = {"first": 2, "every": 5}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     logged = [i for i in range(1, 12) if "grad_norm/l_contrastive" in step(model, seed=i, iteration=i)]
     assert logged == [1, 2, 5, 10]
 
 
 def test_gradient_norms_are_those_of_separate_backward_passes(opt, tmp_path):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     student, data = copy.deepcopy(model.net_g), batch()
     log = step(model)
     target = model.distiller.teacher(data["lq"])
@@ -206,9 +198,9 @@ def test_teacher_precision_and_memory_format(opt, tmp_path, precision):
         check_precision("teacher.precision", precision, torch.device("cpu"))
     except OptionsError as error:
         pytest.skip(str(error))
-    exact = make(opt, tmp_path).distiller.teacher(batch()["lq"])
+    exact = tiny.model(opt, tmp_path).distiller.teacher(batch()["lq"])
     opt["teacher"] = {"precision": precision, "channels_last": True}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     lowered = model.distiller.teacher(batch()["lq"])
     assert lowered.dtype == torch.float32
     assert model.distiller.teacher.net.body[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
@@ -225,7 +217,7 @@ def test_loading_in_part_is_said(opt, tmp_path, caplog):
     logging.getLogger("basicsr").propagate = True
     try:
         with caplog.at_level(logging.WARNING, logger="basicsr"):
-            make(opt, tmp_path)
+            tiny.model(opt, tmp_path)
     finally:
         logging.getLogger("basicsr").propagate = False
     assert "loaded in part only: body.2.conv1.weight is not in the file" in caplog.text

@@ -2,12 +2,10 @@
 
 import copy
 import logging
-import os
 
 import pytest
 import tiny
 import torch
-from basicsr.models import build_model
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.models.precision import check_compiles, check_precision, set_tf32, traces_hooks
@@ -49,14 +47,6 @@ def opt(data, teacher_file):
     return tiny.distill_options(data, teacher_file)
 
 
-def make(opt, tmp_path):
-    torch.manual_seed(1)
-    parsed = tiny.parsed(copy.deepcopy(opt), tmp_path)
-    for key in ("models", "training_states"):
-        os.makedirs(parsed["path"][key], exist_ok=True)
-    return build_model(parsed)
-
-
 def step(model, iteration=1):
     generator = torch.Generator().manual_seed(iteration)
     lq, gt = torch.rand(4, 3, 8, 10, generator=generator), torch.rand(4, 3, 16, 20, generator=generator)
@@ -79,10 +69,10 @@ def same(a, b):
 
 @lowered
 def test_the_student_alone_runs_in_the_precision_and_its_gradients_are_close(opt, tmp_path, precision):
-    exact = make(opt, tmp_path)
+    exact = tiny.model(opt, tmp_path)
     log = step(exact)
     opt["train"]["amp"] = {"precision": precision}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     seen = []
     model.net_g.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     model.distiller.teacher.net.body[0].conv1.register_forward_hook(lambda m, i, output: seen.append(output.dtype))
@@ -102,9 +92,9 @@ def test_feature_terms_compare_float32(opt, tmp_path, precision):
     taps = {"student": ["body.0", "upsample@in"], "teacher": ["body.1", "upsample@in"]}
     opt["train"]["distill_opt"] = {"hint": {"type": "FeatureLoss", "taps": taps, "connector": {"kernel_size": 1}}}
     opt["teacher"] = {"precision": "bf16"}
-    expected = step(make(opt, tmp_path))["l_hint"]
+    expected = step(tiny.model(opt, tmp_path))["l_hint"]
     opt["train"]["amp"] = {"precision": precision}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     assert step(model)["l_hint"] == pytest.approx(expected, rel=0.02)
     connector = next(iter(model.distiller.connectors.parameters()))
     assert connector.dtype == connector.grad.dtype == torch.float32
@@ -114,7 +104,7 @@ def test_feature_terms_compare_float32(opt, tmp_path, precision):
 def test_an_overflow_leaves_the_iteration_out_and_halves_the_scale(opt, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
     opt["train"]["amp"] = {"precision": "fp16", "init_scale": 2.0**40}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     before = weights(model)
     step(model, 1)
     assert same(weights(model), before)
@@ -130,7 +120,7 @@ def test_an_overflow_leaves_the_iteration_out_and_halves_the_scale(opt, tmp_path
 @needs_fp16
 def test_a_gradient_that_is_nan_at_any_scale_is_a_fault(opt, tmp_path):
     opt["train"]["amp"] = {"precision": "fp16", "init_scale": 4.0}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.net_g.conv_last.weight.register_hook(lambda grad: grad * float("nan"))
     step(model, 1), step(model, 2)
     assert model.amp.scale() == 1.0
@@ -142,7 +132,7 @@ def test_a_gradient_that_is_nan_at_any_scale_is_a_fault(opt, tmp_path):
 def test_a_loss_that_is_not_finite_is_a_fault_at_any_scale(opt, tmp_path):
     opt["train"]["amp"] = {"precision": "fp16"}
     opt["train"]["nan_policy"] = "skip"
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.feed_data({"lq": torch.rand(4, 3, 8, 10), "gt": torch.full((4, 3, 16, 20), float("inf"))})
     model.optimize_parameters(1)
     assert model.guard.skipped == 1
@@ -153,24 +143,24 @@ def test_a_loss_that_is_not_finite_is_a_fault_at_any_scale(opt, tmp_path):
 @needs_fp16
 def test_a_balance_does_not_depend_on_the_scale(opt, tmp_path):
     opt["train"]["distill_opt"]["contrastive"] = {"type": "ContrastiveLoss", "balance": {"target": 2.0}}
-    factor = step(make(opt, tmp_path))["factor/l_contrastive"]
+    factor = step(tiny.model(opt, tmp_path))["factor/l_contrastive"]
     opt["train"]["amp"] = {"precision": "fp16", "init_scale": 4096.0}
-    assert step(make(opt, tmp_path))["factor/l_contrastive"] == pytest.approx(factor, rel=0.05)
+    assert step(tiny.model(opt, tmp_path))["factor/l_contrastive"] == pytest.approx(factor, rel=0.05)
 
 
 @needs_fp16
 def test_the_scale_is_saved_and_resumed(opt, tmp_path):
     opt["train"]["amp"] = {"precision": "fp16", "init_scale": 2.0**40, "growth_interval": 100}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     step(model, 1)
     model.save(0, 1)
     state = torch.load(tmp_path / "experiments/tiny_distill/training_states/1.state", weights_only=True)
-    resumed = make(opt, tmp_path)
+    resumed = tiny.model(opt, tmp_path)
     resumed.resume_training(state)
     assert resumed.amp.scale() == 2.0**39
     assert resumed.amp.state_dict() == model.amp.state_dict()
     opt["train"].pop("amp")  # back to float32
-    plain = make(opt, tmp_path)
+    plain = tiny.model(opt, tmp_path)
     plain.resume_training(state)
     assert plain.amp.scale() == 1.0
 
@@ -182,10 +172,10 @@ def test_compiled_networks_compute_the_same_and_checkpoints_do_not_show_it(opt, 
     if traces_hooks():
         opt["train"]["distill_opt"]["hint"] = {"type": "FeatureLoss", "taps": taps, "connector": {}}
     opt["train"]["grad_norm_log"] = {"first": 0, "every": 2}
-    eager = make(opt, tmp_path)
+    eager = tiny.model(opt, tmp_path)
     expected = step(eager)
     opt["student"], opt["teacher"] = {"compile": True}, {"compile": True}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     found = step(model)
     for name in (name for name in expected if name.startswith("l_")):
         assert found[name] == pytest.approx(expected[name], rel=1e-4)
@@ -226,8 +216,8 @@ def tf32_settings():
 def test_tf32_is_switched_for_both_or_left_alone(opt, tmp_path, allowed):
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not allowed
     set_tf32(None)
-    make(opt, tmp_path)
+    tiny.model(opt, tmp_path)
     assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == (not allowed)
     opt["tf32"] = allowed
-    make(opt, tmp_path)
+    tiny.model(opt, tmp_path)
     assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed

@@ -7,7 +7,6 @@ import os
 import pytest
 import tiny
 import torch
-from basicsr.models import build_model
 
 from srkd_plugin.utils import stop_signals
 
@@ -15,14 +14,6 @@ from srkd_plugin.utils import stop_signals
 @pytest.fixture
 def opt(data, teacher_file):
     return tiny.distill_options(data, teacher_file)
-
-
-def make(opt, tmp_path):
-    torch.manual_seed(1)
-    parsed = tiny.parsed(copy.deepcopy(opt), tmp_path)
-    for key in ("models", "training_states"):
-        os.makedirs(parsed["path"][key], exist_ok=True)
-    return build_model(parsed)
 
 
 def step(model, iteration, spoil=None, images=4):
@@ -50,7 +41,7 @@ def same(a, b):
 
 
 def test_the_error_names_term_iteration_and_files(opt, tmp_path):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     step(model, 1)
     before = everything(model)
     with pytest.raises(FloatingPointError, match=r"iteration 2: l_pix = inf \(files: im2_0.png, im2_1.png, .*nothing"):
@@ -66,7 +57,7 @@ class Sqrt(torch.nn.Module):
 
 
 def test_a_gradient_that_is_not_finite_names_its_term(opt, tmp_path):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.distiller.terms[0].loss = Sqrt()
     before = everything(model)
     with pytest.raises(FloatingPointError, match=r"the gradient of l_contrastive is not finite \(files: im1_0.png"):
@@ -76,7 +67,7 @@ def test_a_gradient_that_is_not_finite_names_its_term(opt, tmp_path):
 
 def test_skip_leaves_the_iteration_out_up_to_a_limit(opt, tmp_path, caplog):
     opt["train"].update(nan_policy="skip", max_skipped=2)
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     logging.getLogger("basicsr").propagate = True
     try:
         step(model, 1)
@@ -90,7 +81,7 @@ def test_skip_leaves_the_iteration_out_up_to_a_limit(opt, tmp_path, caplog):
         logging.getLogger("basicsr").propagate = False
     assert "iteration 2: l_pix = inf" in caplog.text and "left out, 2 of 2 allowed" in caplog.text
     model.save(0, 4)
-    again = make(opt, tmp_path)
+    again = tiny.model(opt, tmp_path)
     again.resume_training(torch.load(f"{again.opt['path']['training_states']}/4.state", weights_only=False))
     with pytest.raises(FloatingPointError, match=r"2 iterations have been left out, as many as train.max_skipped"):
         step(again, 5, spoil="gt")
@@ -99,7 +90,7 @@ def test_skip_leaves_the_iteration_out_up_to_a_limit(opt, tmp_path, caplog):
 def test_skip_puts_running_statistics_back(opt, tmp_path):
     opt["train"]["nan_policy"] = "skip"
     opt["train"]["grad_norm_log"] = {"first": 0}
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.net_g.body[0] = torch.nn.Sequential(torch.nn.BatchNorm2d(8), model.net_g.body[0])
     before = copy.deepcopy(model.net_g.state_dict())
     step(model, 1, spoil="lq")
@@ -107,7 +98,7 @@ def test_skip_puts_running_statistics_back(opt, tmp_path):
 
 
 def test_weights_that_are_not_finite_are_never_saved(opt, tmp_path):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.save(0, 2)
     before = tiny.tree(tmp_path)
     model.net_g.conv_last.weight.data[0] = float("nan")
@@ -118,7 +109,7 @@ def test_weights_that_are_not_finite_are_never_saved(opt, tmp_path):
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_but_does_not_end_well(opt, tmp_path, monkeypatch, caplog):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.save(0, 2)
     before = tiny.tree(tmp_path)
 
@@ -143,7 +134,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_but_does_not_end_well(opt, tmp_
 def test_keep_last_and_keep_best(opt, tmp_path, better, kept):
     opt["checkpoints"] = {"keep_last": 2, "keep_best": "psnr"}
     opt["val"]["metrics"]["psnr"]["better"] = better
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     for iteration, psnr in ((2, 20.0), (4, 25.0), (6, 19.0), (8, 22.0), (10, 23.0)):
         model.save(0, iteration)
         model.metric_results = {"psnr": psnr}
@@ -155,7 +146,7 @@ def test_keep_last_and_keep_best(opt, tmp_path, better, kept):
 
 
 def test_a_request_to_end_saves_once_the_step_and_what_follows_it_are_done(opt, tmp_path, monkeypatch):
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     model.trainer_data = type(model.trainer_data)(iters_per_epoch=2)
     monkeypatch.setattr(stop_signals, "_first", 0.0)
     model.update_learning_rate(5)
@@ -176,7 +167,7 @@ def test_degenerate_batches_give_finite_updates(opt, tmp_path, batch):
     opt["train"]["distill_opt"] = (
         {"output": {"type": "L1Loss"}} if batch == "one image" else opt["train"]["distill_opt"]
     )
-    model = make(opt, tmp_path)
+    model = tiny.model(opt, tmp_path)
     lq = torch.full((4, 3, 8, 10), 0.5) if batch == "constant" else torch.rand(1, 3, 8, 10).repeat(4, 1, 1, 1)
     lq = lq[:1] if batch == "one image" else lq
     model.feed_data({"lq": lq, "gt": lq.repeat_interleave(2, -1).repeat_interleave(2, -2)})
