@@ -4,6 +4,7 @@
   run_table.py run options/tables/cpu.yml             every run that is missing, then the report
   run_table.py run options/tables/cpu.yml --methods fakd --seeds 0            one row
   run_table.py report options/tables/cpu.yml --results docs/results/cpu       the report from stored results alone
+  run_table.py report options/tables/cpu.yml --results A B --out C            ... of runs made on two machines
 
 Each run is an ordinary basicsr/train.py and basicsr/test.py command, which is printed. The same command continues an
 interrupted table: what is done is skipped, what was interrupted is resumed.
@@ -15,7 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from srkd_plugin.errors import MISSING
 from srkd_plugin.utils.command import positive_int, run
+from srkd_plugin.utils.files import InputError
 
 
 def main() -> int:
@@ -33,7 +36,13 @@ def main() -> int:
     training.add_argument("--out", type=Path, help="folder of the report (default: tables/<name>)")
     reporting = commands.add_parser("report", help="make the report from stored results")
     reporting.add_argument("table", type=Path, help="the table's YAML file")
-    reporting.add_argument("--results", type=Path, required=True, help="folder with images.csv and the others")
+    reporting.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders with images.csv and the others; what is in two of them must agree",
+    )
     reporting.add_argument("--out", type=Path, help="folder of the report (default: that of the results)")
     args = parser.parse_args()
     return run(lambda: _run(args) if args.command == "run" else _report(args))
@@ -53,10 +62,10 @@ def _run(args: argparse.Namespace) -> int:
     show = lambda command: print(f"$ {command}", flush=True)  # noqa: E731
     machine = runner.Runner(root, folder, Path(__file__).parent, show, args.gpus, args.jobs, args.nproc)
     if args.dry_run:
+        machine.refuse_changed(wanted)
         for one in wanted:
-            if not machine.record_file(one).exists():
-                for command in machine.commands(one):
-                    show(" ".join(command))
+            for command in machine.missing(one):
+                show(" ".join(command))
         return 0
     try:
         machine.run_all(wanted)
@@ -79,8 +88,15 @@ def _report(args: argparse.Namespace) -> int:
     from srkd_plugin.table.report import write_report
 
     table = plan.read_table(args.table)
-    out = args.out or args.results
-    write_report(table, results.load(args.results), out)
+    if args.out is None and len(args.results) > 1:
+        raise InputError(
+            "--out", MISSING, "results of several folders are not written into one of them", "Name a folder."
+        )
+    out = args.out or args.results[0]
+    found = results.merged({str(folder): results.load(folder) for folder in args.results}, table)
+    if out not in args.results:
+        results.save(found, out)
+    write_report(table, found, out)
     print((out / "table.md").read_text("utf-8"))
     return 0
 

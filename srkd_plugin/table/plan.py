@@ -148,6 +148,11 @@ class Run:
         return self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
 
     @property
+    def needs_teacher(self) -> bool:
+        """Whether the training reads the teacher's weights or images."""
+        return self.train is not None and "network_t" in self.train
+
+    @property
     def scale(self) -> int:
         """The SR factor."""
         return self.test["scale"]

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, get_type_hints
 
-from srkd_plugin.table.plan import Run
+from srkd_plugin.table.plan import TEACHER, Run, Table
 from srkd_plugin.utils.files import InputError, write_atomically
 
 BICUBIC = "bicubic"
 CPU = r"([\d.]+) s of CPU time"
 DIGITS = 4
 """Of PSNR in the stored files; BasicSR's log has as many."""
+AGREE = 1e-3
+"""By how many dB results of the same weights may differ from machine to machine: a few pixels are rounded otherwise."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ class Results:
 
 
 FILES = {"images": ImageResult, "curves": CurvePoint, "runs": RunResult}
+KEYS = {
+    "images": ("method", "seed", "set", "image"),
+    "curves": ("method", "seed", "iteration"),
+    "runs": ("method", "seed"),
+}
+"""What names a row of a file."""
+MEASURED = {"images": "psnr", "curves": "psnr", "runs": "iterations"}
+"""What is the same wherever such a row was made."""
 
 
 def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Optional[Path] = None) -> dict[str, Any]:
@@ -186,3 +196,35 @@ def load(folder: Path) -> Results:
             problem = f"it cannot be read as the table's {name} ({error})"
             raise InputError("results", str(file), problem, "Give the folder that run_table.py wrote.") from error
     return Results(**found)
+
+
+def merged(parts: Mapping[str, Results], table: Table) -> Results:
+    """The results of runs of one table that were made in several places, in the order of the table.
+
+    Args:
+        parts: Results by what they are to be called in an error. Times of a run that several have: those of the first.
+        table: The table.
+
+    Raises:
+        InputError: A run that two of them have, the teacher above all, is not the same in both.
+    """
+    return Results(**{name: _merged_rows(parts, name, table) for name in FILES})
+
+
+def _merged_rows(parts: Mapping[str, Results], name: str, table: Table) -> list[Any]:
+    found: dict[tuple, tuple[str, Any]] = {}
+    measured = MEASURED[name]
+    for part, results in parts.items():
+        for row in getattr(results, name):
+            key = tuple(getattr(row, column) for column in KEYS[name])
+            where, first = found.setdefault(key, (part, row))
+            values = getattr(first, measured), getattr(row, measured)
+            if abs(values[0] - values[1]) > AGREE:
+                problem = f"{measured} of {' '.join(map(str, key))} is {values[0]} in {where} and {values[1]} in {part}"
+                raise InputError("--results", part, problem, "Merge runs of the same teacher and options only.")
+    order = {method: i for i, method in enumerate((BICUBIC, TEACHER, *table.methods))}
+
+    def place(row: Any) -> tuple[bool, int, int]:
+        return row.method not in (BICUBIC, TEACHER), row.seed, order.get(row.method, len(order))
+
+    return sorted((row for _, row in found.values()), key=place)

@@ -49,23 +49,25 @@ class Runner:
     _stopped: bool = field(default=False, init=False)
 
     def run_all(self, runs: Sequence[Run]) -> None:
-        """Carry out the runs, the teacher's before all others.
+        """Carry out the runs: the teacher's and those that need none first, then the others.
 
         Raises:
             InputError: A finished run was made with other options than the table has now; nothing has been started.
             RunFailed: A run failed; those beside it have been ended, and can be resumed.
         """
-        for run in runs:
-            self._refuse_changed(run)
+        self.refuse_changed(runs)
         for gpu in self.gpus or [""] * self.jobs:
             self._free.put(gpu)
-        first = [run for run in runs if run.method == TEACHER]
-        for run in first:
-            self._carry_out(run)
-        self._make_caches([run for run in runs if not self.record_file(run).exists()])
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
             try:
-                for done in [pool.submit(self._carry_out, run) for run in runs if run not in first]:
+                teacher = [pool.submit(self._carry_out, run) for run in runs if run.method == TEACHER]
+                others = [run for run in runs if run.method != TEACHER]
+                under_way = [pool.submit(self._carry_out, run) for run in others if not run.needs_teacher]
+                for done in teacher:
+                    done.result()
+                self._make_caches([run for run in others if self.missing(run)])
+                under_way += [pool.submit(self._carry_out, run) for run in others if run.needs_teacher]
+                for done in under_way:
                     done.result()
             except BaseException:
                 self._stopped = True
@@ -90,6 +92,12 @@ class Runner:
         test = self._script("test", self._options_file(run.test["name"]))
         return [["python", *train], ["python", *test]] if run.train is not None else [["python", *test]]
 
+    def missing(self, run: Run) -> list[list[str]]:
+        """The commands that have not been carried out: after the table's ``sets`` have changed, the test alone."""
+        if not self.record_file(run).exists():
+            return self.commands(run)
+        return [] if self._recorded(run)["test"] == run.test else self.commands(run)[-1:]
+
     def _make_caches(self, runs: Sequence[Run]) -> None:
         """Make the teacher caches that runs name and that are not there, each from the options of the first of them."""
         for path, run in {run.cache: run for run in reversed(runs) if run.cache is not None}.items():
@@ -97,8 +105,12 @@ class Runner:
                 self._write_options(run)
                 options = os.path.relpath(self._options_file(run.name), self.root)
                 script = os.path.relpath(self.scripts / "cache_teacher.py", self.root)
-                command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
-                self._call(command, self._cache_log(run), "")
+                gpu = self._free.get()
+                try:
+                    command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
+                    self._call(command, self._cache_log(run), gpu)
+                finally:
+                    self._free.put(gpu)
 
     def _cache_log(self, run: Run) -> Path:
         return self.folder / "logs" / f"{Path(run.cache).stem}.txt"
@@ -121,25 +133,42 @@ class Runner:
         """What a finished run is only good for."""
         return {"train": run.train, "test": run.test}
 
+    def _recorded(self, run: Run) -> dict[str, Any]:
+        return read_json(self.record_file(run))["options"]
+
+    def refuse_changed(self, runs: Sequence[Run]) -> None:
+        """Look whether what has been finished is of the table as it is now.
+
+        Raises:
+            InputError: A run was made with other options, or has to be tested again and its weights are gone.
+        """
+        for run in runs:
+            self._refuse_changed(run)
+
     def _refuse_changed(self, run: Run) -> None:
-        file = self.record_file(run)
+        file, weights = self.record_file(run), run.test["path"]["pretrain_network_g"]
         if not file.exists():
             return
-        if read_json(file)["options"] != self._fingerprint(run):
+        if self._recorded(run)["train"] != run.train:
             problem = "it was made with other options than the table has now"
-            remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."
-            raise InputError("run", run.name, problem, remedy)
+        elif self.missing(run) and not (self.root / weights).is_file():
+            problem = f"the table's sets have changed, and its weights {weights} are not there to be tested again"
+        else:
+            return
+        remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."
+        raise InputError("run", run.name, problem, remedy)
 
     def _carry_out(self, run: Run) -> None:
         from srkd_plugin.table.results import measure
 
-        if self.record_file(run).exists() or self._stopped:
+        missing = self.missing(run)
+        if not missing or self._stopped:
             return
         gpu = self._free.get()
         try:
             logs = [self.log_file(run, step) for step in ("train", "test")]
             self._write_options(run)
-            *train, test = self.commands(run)
+            *train, test = missing
             for command in train:
                 self._call(command, logs[0], gpu)
             self._call(test, logs[1], gpu)

@@ -1,15 +1,19 @@
 """The report: the figures in the Markdown and JSON are those of the results, by hand."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import cv2
 import pytest
 import tiny
 
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.table import plan, report
 from srkd_plugin.table.plan import BenchmarkSet, Group, Method, Table, TeacherRow
 from srkd_plugin.table.plots import budget_curves
-from srkd_plugin.table.results import CurvePoint, ImageResult, Results, RunResult, load
+from srkd_plugin.table.results import FILES, CurvePoint, ImageResult, Results, RunResult, load, merged
 
 SEEDS = (0, 1, 2)
 
@@ -106,6 +110,43 @@ def test_cpu_time_is_that_of_training_and_cache(table, results, tmp_path):
     }
     report.write_report(table, results, tmp_path)
     assert cv2.imread(str(tmp_path / "budget.png")).std() > 10
+
+
+def test_parts_are_merged_in_the_order_of_the_table(table, results):
+    """Seed 2 was made elsewhere, with bicubic and the teacher measured again, a hair from the first."""
+
+    def part(name, keep):
+        return [row for row in getattr(results, name) if keep(row)]
+
+    far = Results(*(part(n, lambda r: r.seed == 2 or r.method in ("bicubic", "teacher")) for n in FILES))
+    near = Results(*(part(n, lambda r: r.seed != 2) for n in FILES))
+    moved = [replace(r, psnr=r.psnr + 5e-4) if r.method == "teacher" else r for r in far.images]
+    found = merged({"near": near, "far": Results(moved, far.curves, far.runs)}, table)
+    assert report.markdown(table, found) == report.markdown(table, results)
+    assert sorted(map(str, found.images)) == sorted(map(str, results.images))
+    students = [(r.seed, r.method) for r in found.runs if r.method != "teacher"]
+    assert found.runs[0].method == "teacher"
+    assert students == [(seed, m) for seed in SEEDS for m in ("none", "good", "bad", "b4")]
+
+
+def test_parts_of_different_teachers_are_refused(table, results):
+    moved = [replace(r, psnr=r.psnr + 0.01) if r.method == "teacher" else r for r in results.images]
+    other = Results(moved, results.curves, results.runs)
+    with pytest.raises(OptionsError, match=r"psnr of teacher 9 S i0 is 40.0 in A and 40.01 in B.* same teacher"):
+        merged({"A": results, "B": other}, table)
+
+
+def test_the_command_merges_folders_and_writes_into_none_of_them(tmp_path):
+    stored, out = tiny.PROJECT / "docs/results/cpu", tmp_path / "out"
+    command = [sys.executable, "scripts/run_table.py", "report", "options/tables/cpu.yml"]
+    command += ["--results", str(stored), str(stored)]
+    refused = subprocess.run(command, cwd=tiny.PROJECT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--out" in refused.stderr
+    done = subprocess.run([*command, "--out", str(out)], cwd=tiny.PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (out / "table.md").read_text() == (stored / "table.md").read_text()
+    assert load(out) == load(stored)
 
 
 STORED = sorted(file.parent for file in (tiny.PROJECT / "docs/results").glob("*/images.csv"))

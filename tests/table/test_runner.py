@@ -134,6 +134,28 @@ def test_a_finished_run_of_other_options_is_refused_and_nothing_starts(root):
     assert calls(root) == before
 
 
+def test_after_another_set_was_added_runs_are_tested_again_and_not_trained(root):
+    machine, runs = make(root)
+    machine.run_all(runs)
+    content = json.loads(json.dumps(CONTENT))
+    content["sets"]["U"] = {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}
+    machine, runs = make(root, content)
+    with pytest.raises(OptionsError, match=r"t_teacher.*sets have changed.*t_teacher/models/net_g_latest.pth are not"):
+        machine.run_all(runs)
+    for run in runs:
+        weights = root / run.test["path"]["pretrain_network_g"]
+        weights.parent.mkdir(parents=True)
+        weights.touch()
+    assert [len(machine.missing(run)) for run in runs] == [1] * 5
+    machine.run_all(runs)
+    assert [machine.missing(run) for run in runs] == [[]] * 5
+    assert sum(line.startswith("train") for line in calls(root)) == 5
+    assert sum(line.startswith("test") for line in calls(root)) == 10
+    record = json.loads(machine.record_file(runs[1]).read_text())
+    assert set(record["psnr"]["run"]) == {"S", "U"}
+    assert record["curve"] == [[1000, 30.5], [2000, 31.25]]
+
+
 def test_images_that_are_not_those_of_the_log_are_refused(root):
     (root / "lie").touch()
     machine, runs = make(root)
@@ -161,6 +183,22 @@ def test_jobs_run_beside_each_other(root):
     machine.run_all(runs[:3])
     assert all(machine.record_file(run).exists() for run in runs[:3])
     assert threading.active_count() == before
+
+
+def test_runs_without_a_teacher_do_not_wait_for_it(root):
+    """The teacher's training ends only when a run without one is under way; one that needs the teacher comes after."""
+    wait = "\nif opt['name'] == 't_teacher':\n    end = time.time() + 60\n"
+    wait += "    while not pathlib.Path('experiments/t_none_s0').exists():\n"
+    wait += "        time.sleep(0.05); assert time.time() < end\n"
+    wait += "pathlib.Path('experiments', opt['name']).mkdir(parents=True)\n"
+    wait += "assert 'network_t' not in opt or pathlib.Path('experiments/t_teacher').exists()\n"
+    (root / "basicsr/train.py").write_text(TRAIN + wait)
+    content = json.loads(json.dumps(CONTENT))
+    content["methods"]["other"]["set"] = {"network_t": {"type": "EDSR"}}
+    machine, runs = make(root, content, jobs=2)
+    assert [run.needs_teacher for run in runs] == [False, False, True, False, True]
+    machine.run_all(runs)
+    assert all(machine.record_file(run).exists() for run in runs)
 
 
 def test_torchrun_and_a_root_without_a_checkout(root):
