@@ -152,7 +152,7 @@ class Runner:
         if self._recorded(run)["train"] != run.train:
             problem = "it was made with other options than the table has now"
         elif self.missing(run) and not (self.root / weights).is_file():
-            problem = f"the table's sets have changed, and its weights {weights} are not there to be tested again"
+            problem = f"it has to be tested again, as the table's sets have changed, and {weights} is not there"
         else:
             return
         remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."

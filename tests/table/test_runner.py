@@ -2,12 +2,15 @@
 
 import json
 import math
+import subprocess
+import sys
 import threading
 
 import cv2
 import numpy as np
 import photos
 import pytest
+import tiny
 import yaml
 
 from srkd_plugin.errors import OptionsError
@@ -140,7 +143,7 @@ def test_after_another_set_was_added_runs_are_tested_again_and_not_trained(root)
     content = json.loads(json.dumps(CONTENT))
     content["sets"]["U"] = {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}
     machine, runs = make(root, content)
-    with pytest.raises(OptionsError, match=r"t_teacher.*sets have changed.*t_teacher/models/net_g_latest.pth are not"):
+    with pytest.raises(OptionsError, match=r"t_teacher.*sets have changed.*t_teacher/models/net_g_latest.pth is not"):
         machine.run_all(runs)
     for run in runs:
         weights = root / run.test["path"]["pretrain_network_g"]
@@ -154,6 +157,31 @@ def test_after_another_set_was_added_runs_are_tested_again_and_not_trained(root)
     record = json.loads(machine.record_file(runs[1]).read_text())
     assert set(record["psnr"]["run"]) == {"S", "U"}
     assert record["curve"] == [[1000, 30.5], [2000, 31.25]]
+
+
+def test_the_command_reports_rows_that_are_not_yet_tested_on_a_new_set(root):
+    """A table of two sets, one of which was added after the first start; then one row is asked for."""
+
+    def run_table(content, *flags):
+        (root / "options/tables/t.yml").write_text(yaml.safe_dump(content))
+        command = [sys.executable, tiny.PROJECT / "scripts/run_table.py", "run", "options/tables/t.yml", *flags]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    train_too = "\nweights = pathlib.Path('experiments', opt['name'], 'models/net_g_latest.pth')\n"
+    train_too += "weights.parent.mkdir(parents=True); weights.touch()\n"
+    (root / "basicsr/train.py").write_text(TRAIN + train_too)
+    assert "5 of 5 runs" in run_table(CONTENT)
+    content = json.loads(json.dumps(CONTENT))
+    content["sets"]["U"] = {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}
+    dry = run_table(content, "--methods", "none", "--dry_run")
+    assert dry.count("basicsr/test.py") == 3
+    assert "basicsr/train.py" not in dry
+    assert "5 of 5 runs" in run_table(content, "--methods", "none")
+    stored = (root / "tables/t/images.csv").read_text()
+    assert ("none,1,U,p0" in stored, "other,1,S,p0" in stored, "other,1,U,p0" in stored) == (True, True, False)
+    assert cv2.imread(str(root / "tables/t/crops.png")).std() > 10
 
 
 def test_images_that_are_not_those_of_the_log_are_refused(root):
