@@ -150,7 +150,7 @@ class Run:
     @property
     def needs_teacher(self) -> bool:
         """Whether the training reads the teacher's weights or images."""
-        return self.train is not None and "network_t" in self.train
+        return self.train is not None and ("network_t" in self.train or self.cache is not None)
 
     @property
     def scale(self) -> int:

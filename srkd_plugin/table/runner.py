@@ -18,6 +18,9 @@ import yaml
 from srkd_plugin.table.plan import TEACHER, Run
 from srkd_plugin.utils.files import InputError, read_json, write_atomically, write_json
 
+TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
+"""torchrun on one machine at a free port; ``--standalone`` of torch 2.0 always takes the same one, so two would collide."""
+
 
 class RunFailed(RuntimeError):
     """A training or a test ended with an error."""
@@ -87,8 +90,7 @@ class Runner:
         """The training's and the test's command, relative to the root."""
         train = self._script("train", self._options_file(run.name), "--auto_resume")
         if self.processes > 1:
-            launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes}"]
-            train = [*launch, *train, "--launcher", "pytorch"]
+            train = [*TORCHRUN, f"--nproc_per_node={self.processes}", *train, "--launcher", "pytorch"]
         test = self._script("test", self._options_file(run.test["name"]))
         return [["python", *train], ["python", *test]] if run.train is not None else [["python", *test]]
 

@@ -12,10 +12,12 @@ import pytest
 import tiny
 import torch
 
+from srkd_plugin.table.runner import TORCHRUN
+
 pytestmark = [pytest.mark.integration, tiny.needs_autoload]
 
 ITERS = 32
-LAUNCH = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]}
+LAUNCH = {1: [], 2: [*TORCHRUN, "--nproc_per_node=2"]}
 STATES = "experiments/tiny_distill/training_states"
 TERMS = {
     "contrastive": {"type": "ContrastiveLoss", "balance": {"target": 1.0, "every": 3}},

@@ -7,6 +7,8 @@ import pytest
 import tiny
 import torch
 
+from srkd_plugin.table.runner import TORCHRUN
+
 pytestmark = pytest.mark.integration
 
 
@@ -128,7 +130,7 @@ def test_two_processes_train_with_gloo(checkout, elsewhere, data, teacher_file):
     options["datasets"]["train"]["num_worker_per_gpu"] = 1  # init_dist sets the start method to spawn
     options["train"]["distill_opt"]["contrastive"]["gather_negatives"] = True
     file = tiny.write_options(options, elsewhere / "d.yml")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    launch = [*TORCHRUN, "--nproc_per_node=2"]
     script = checkout / "basicsr/train.py"
     log = tiny.run_ok(*launch, script, "-opt", file, "--launcher", "pytorch", cwd=elsewhere)
     assert "World size (gpu number): 2" in log
@@ -180,7 +182,7 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, data, teacher_f
     environment = {"PYTHONPATH": str(tiny.PROJECT / "tests")}
     arguments = ["gradients.py", "options.pt", tmp_path]
     tiny.run_ok(*arguments, tmp_path / "one.pt", cwd=tmp_path, **environment)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    launch = [*TORCHRUN, "--nproc_per_node=2"]
     tiny.run_ok(*launch, *arguments, tmp_path / "two.pt", cwd=tmp_path, **environment)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert one["gradients"].keys() == two["gradients"].keys() >= {"connectors.by_term.fitnet.0.weight"}

@@ -24,6 +24,7 @@ from srkd_plugin.models import cache_teacher
 from srkd_plugin.models.cache_identity import weights_sha256
 from srkd_plugin.models.cache_repair import repair_cache
 from srkd_plugin.models.cache_teacher import RunningTeacher, make_cache
+from srkd_plugin.table.runner import TORCHRUN
 from srkd_plugin.utils.files import InputError
 
 KEYS = {f"im{i}" for i in range(6)}
@@ -146,7 +147,7 @@ def test_kill_9_costs_the_image_in_work_at_most(opt, cache, tmp_path):
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_torchruns_processes_share_the_images(opt, cache, tmp_path):
     file = tiny.write_options(opt, tmp_path / "o.yml")
-    run = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", SCRIPT, "-opt", file]
+    run = [*TORCHRUN, "--nproc_per_node=2", SCRIPT, "-opt", file]
     log = tiny.run_ok(*run, "--out", tmp_path / "c.lmdb", cwd=tmp_path)
     assert log.count("clipped to the storage's range") == 1
     assert re.search(r"3/3", log), "the first process had half of the images"

@@ -232,14 +232,7 @@ def test_runs_without_a_teacher_do_not_wait_for_it(root):
 def test_torchrun_and_a_root_without_a_checkout(root):
     machine, runs = make(root, processes=4)
     train, test = machine.commands(runs[1])
-    assert train[:6] == [
-        "python",
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=4",
-        "basicsr/train.py",
-    ]
+    assert train[:7] == ["python", *runner.TORCHRUN, "--nproc_per_node=4", "basicsr/train.py"]
     assert train[-2:] == ["--launcher", "pytorch"] and "--launcher" not in test
     (root / "basicsr/train.py").unlink()
     assert make(root)[0].commands(runs[1])[0][1:3] == ["-m", "srkd_plugin.train"]
@@ -256,6 +249,7 @@ def test_caches_that_rows_name_are_made_once(root):
     machine, runs = make(root, content)
     cached = [run for run in runs if run.method == "other"]
     assert {run.cache for run in cached} == {"tables/t/cache_x8.lmdb"}
+    assert all(run.needs_teacher for run in cached)
     machine.run_all(runs)
     machine.run_all(runs)
     record = json.loads(machine.record_file(cached[0]).read_text())
