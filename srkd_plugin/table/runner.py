@@ -19,7 +19,7 @@ from srkd_plugin.table.plan import TEACHER, Run
 from srkd_plugin.utils.files import InputError, read_json, write_atomically, write_json
 
 TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
-"""torchrun on one machine at a free port; ``--standalone`` of torch 2.0 always takes the same one, so two would collide."""
+"""torchrun at a free port; ``--standalone`` of torch 2.0 always takes the same one, so that two would collide."""
 
 
 class RunFailed(RuntimeError):
