@@ -47,6 +47,7 @@ CONTENT = {
     "methods": {"none": {"file": "student.yml"}, "other": {"file": "student.yml", "set": {"train": {"x": 1}}}},
     "sets": {"S": {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}},
 }
+TWO_SETS = {**CONTENT, "sets": {**CONTENT["sets"], "U": CONTENT["sets"]["S"]}}
 
 
 @pytest.fixture
@@ -140,9 +141,7 @@ def test_a_finished_run_of_other_options_is_refused_and_nothing_starts(root):
 def test_after_another_set_was_added_runs_are_tested_again_and_not_trained(root):
     machine, runs = make(root)
     machine.run_all(runs)
-    content = json.loads(json.dumps(CONTENT))
-    content["sets"]["U"] = {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}
-    machine, runs = make(root, content)
+    machine, runs = make(root, TWO_SETS)
     with pytest.raises(OptionsError, match=r"t_teacher.*sets have changed.*t_teacher/models/net_g_latest.pth is not"):
         machine.run_all(runs)
     for run in runs:
@@ -173,12 +172,10 @@ def test_the_command_reports_rows_that_are_not_yet_tested_on_a_new_set(root):
     train_too += "weights.parent.mkdir(parents=True); weights.touch()\n"
     (root / "basicsr/train.py").write_text(TRAIN + train_too)
     assert "5 of 5 runs" in run_table(CONTENT)
-    content = json.loads(json.dumps(CONTENT))
-    content["sets"]["U"] = {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}
-    dry = run_table(content, "--methods", "none", "--dry_run")
+    dry = run_table(TWO_SETS, "--methods", "none", "--dry_run")
     assert dry.count("basicsr/test.py") == 3
     assert "basicsr/train.py" not in dry
-    assert "5 of 5 runs" in run_table(content, "--methods", "none")
+    assert "5 of 5 runs" in run_table(TWO_SETS, "--methods", "none")
     stored = (root / "tables/t/images.csv").read_text()
     assert ("none,1,U,p0" in stored, "other,1,S,p0" in stored, "other,1,U,p0" in stored) == (True, True, False)
     assert cv2.imread(str(root / "tables/t/crops.png")).std() > 10
