@@ -1,70 +1,9 @@
 #!/usr/bin/env python
-"""Speed of our bicubic resize against BasicSR's imresize, on one thread, interleaved in one run: a Markdown table.
+"""Runs benchmarks/resize.py, where it is now."""
 
-  python scripts/benchmark_resize.py [--repeats 15]
+import os
+import sys
+from pathlib import Path
 
-A cell says how many times as fast ours is, with the medians of ours and BasicSR's.
-"""
-
-from __future__ import annotations
-
-import argparse
-import time
-from collections.abc import Iterator
-from statistics import median
-from typing import Any, Callable
-
-import cv2
-import numpy as np
-import torch
-
-from srkd_plugin.data.matlab_resize import downscale, upscale
-from srkd_plugin.utils.command import positive_int
-
-SIZES = ((512, 768), (1356, 2040))
-"""Height and width of HR: Kodak's, and DIV2K's usual one."""
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=positive_int, default=15, help="runs of each (%(default)s)")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    print("| | " + " | ".join(f"{w}x{h}" for h, w in SIZES) + " |\n|---|" + "---|" * len(SIZES))
-    for title, resize, factor in (("reduce", downscale, lambda s: 1 / s), ("enlarge", upscale, float)):
-        for scale in (2, 3, 4):
-            cells = [_compare(resize, image, scale, factor(scale), args.repeats) for image in _images(title, scale)]
-            print(f"| {title} x{scale} | {' | '.join(cells)} |", flush=True)
-
-
-def _images(title: str, scale: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(0)
-    for h, w in SIZES:
-        coarse = rng.integers(0, 256, (h // 8, w // 8, 3), np.uint8)
-        hr = cv2.resize(coarse, (w - w % 12, h - h % 12), interpolation=cv2.INTER_CUBIC)
-        yield hr if title == "reduce" else downscale(hr, scale)
-
-
-def _compare(resize: Callable[..., Any], image: np.ndarray, scale: int, factor: float, repeats: int) -> str:
-    ours, stock = [], []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        resize(image, scale)
-        middle = time.perf_counter()
-        _resize_as_basicsr(image, factor)
-        ours.append(middle - start)
-        stock.append(time.perf_counter() - middle)
-    ratio = median(stock) / median(ours)
-    return f"{ratio:.1f} times ({median(ours) * 1e3:.0f} ms, {median(stock) * 1e3:.0f} ms)"
-
-
-def _resize_as_basicsr(image: np.ndarray, factor: float) -> np.ndarray:
-    from basicsr.utils.matlab_functions import imresize
-
-    return np.clip(np.round(imresize(image.astype(np.float32) / 255.0, factor) * 255.0), 0, 255).astype(np.uint8)
-
-
-if __name__ == "__main__":
-    main()
+COMMAND = Path(__file__).resolve().parent.parent / "benchmarks/resize.py"
+os.execv(sys.executable, [sys.executable, str(COMMAND), *sys.argv[1:]])

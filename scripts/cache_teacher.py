@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.utils.command import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run
 
 EXAMPLES = """\
 examples:
@@ -47,16 +47,16 @@ def main() -> int:
 def _make(args: argparse.Namespace) -> int:
     import torch
 
-    from srkd_plugin.data.cache_info import Making
-    from srkd_plugin.models.cache_repair import repair_cache
-    from srkd_plugin.models.cache_teacher import CacheJob, make_cache
-    from srkd_plugin.models.teacher_check import read_options
-    from srkd_plugin.option_checks import check_section
-    from srkd_plugin.utils import processes
+    from srkd_plugin.evaluate.verify_teacher import read_options
+    from srkd_plugin.options.validate import check_section
+    from srkd_plugin.parallel import torchrun
+    from srkd_plugin.teacher_cache.info import Making
+    from srkd_plugin.teacher_cache.make import CacheJob, make_cache
+    from srkd_plugin.teacher_cache.repair import repair_cache
 
     chosen = {name: getattr(args, name) for name in Making.model_fields}
     making = check_section(Making, "cache_teacher.py", chosen)
-    team = processes.join()
+    team = torchrun.join()
     device = torch.device(args.device or (f"cuda:{team.rank}" if torch.cuda.is_available() else "cpu"))
     job = CacheJob(read_options(args.opt), args.out, making, device, team)
     if args.repair:

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.utils.command import run
+from srkd_plugin.cli.exit_codes import run
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from srkd_plugin.utils.compare import compare, draw_crops
+    from srkd_plugin.evaluate.compare_images import compare, draw_crops
 
     comparison = compare(args.hr, args.lq, dict(args.system), args.scale)
     print(comparison.table())

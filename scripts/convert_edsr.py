@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.utils.command import run
+from srkd_plugin.cli.exit_codes import run
 
 EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from srkd_plugin.utils.edsr_convert import convert_file
+    from srkd_plugin.export.convert import convert_file
 
     found = convert_file(args.weights, args.out, args.param_key, args.force)
     network = found.architecture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd_plugin import registration  # noqa: F401  (first: it registers the losses)
-from srkd_plugin.option_sections import SECTIONS
+from srkd_plugin.options.sections import SECTIONS
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs/options.md"
 START = "<!-- made by scripts/options_reference.py: start -->"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from srkd_plugin.utils.command import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run
 
 TRAIN_HELP = """\
 Make LMDBs of overlapping HR and LR sub-images from folders of photographs, by BasicSR's recipe.
@@ -131,9 +131,9 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from srkd_plugin.data.train_set import TrainSet, make_train_set
-    from srkd_plugin.data.workers import default_workers
-    from srkd_plugin.utils.files import InputError
+    from srkd_plugin.datasets.train_set import TrainSet, make_train_set
+    from srkd_plugin.errors import InputError
+    from srkd_plugin.images.worker_pool import default_workers
 
     scales = tuple(dict.fromkeys(args.scale))
     if args.lr and len(args.lr) != len(scales):
@@ -147,8 +147,8 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from srkd_plugin.data.benchmark_set import make_benchmark_set
-    from srkd_plugin.data.workers import default_workers
+    from srkd_plugin.datasets.benchmark_set import make_benchmark_set
+    from srkd_plugin.images.worker_pool import default_workers
 
     scales = tuple(dict.fromkeys(args.scale))
     info = make_benchmark_set(args.hr, args.out, scales, args.workers or default_workers(), args.force)
@@ -163,8 +163,8 @@ def _print_folders(out: Path, folders: dict[str, dict[str, Any]]) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from srkd_plugin.data.verify import verify
-    from srkd_plugin.data.workers import default_workers
+    from srkd_plugin.datasets.verify import verify
+    from srkd_plugin.images.worker_pool import default_workers
 
     workers = args.workers or default_workers()
     report = verify(args.hr, args.lr, args.scale, args.set, args.filename_tmpl, args.against, workers)
@@ -173,7 +173,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from srkd_plugin.data.demo import make_demo_data
+    from srkd_plugin.datasets.demo_set import make_demo_data
 
     for path in make_demo_data(args.out):
         print(path)

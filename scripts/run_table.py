@@ -16,9 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.errors import MISSING
-from srkd_plugin.utils.command import positive_int, run
-from srkd_plugin.utils.files import InputError
+from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.errors import MISSING, InputError
 
 
 def main() -> int:
@@ -49,9 +48,9 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from srkd_plugin.table import plan, results, runner
-    from srkd_plugin.table.plots import draw_sheet
-    from srkd_plugin.table.report import write_report
+    from srkd_plugin.tables import plan, results, runner
+    from srkd_plugin.tables.plots import draw_sheet
+    from srkd_plugin.tables.report import write_report
     from srkd_plugin.utils.files import read_json
 
     root = Path.cwd()
@@ -85,8 +84,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from srkd_plugin.table import plan, results
-    from srkd_plugin.table.report import write_report
+    from srkd_plugin.tables import plan, results
+    from srkd_plugin.tables.report import write_report
 
     table = plan.read_table(args.table)
     if args.out is None and len(args.results) > 1:

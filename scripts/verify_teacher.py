@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.utils.command import run
+from srkd_plugin.cli.exit_codes import run
 
 EXAMPLES = """\
 examples:
@@ -38,7 +38,7 @@ def main() -> int:
 def _verify(args: argparse.Namespace) -> int:
     import torch
 
-    from srkd_plugin.models.teacher_check import read_options, validation_folders, verify_teacher
+    from srkd_plugin.evaluate.verify_teacher import read_options, validation_folders, verify_teacher
 
     opt = read_options(args.opt)
     hr, lr = (args.hr, args.lr) if args.hr is not None else validation_folders(opt)

@@ -8,7 +8,7 @@ torch (>= 2.5) calls :func:`install` at the end of ``import torch`` through the 
     here the plugin registers itself (:func:`srkd_plugin.registration.register`).
 ``torchvision.transforms.functional_tensor``
     imported by BasicSR 1.4.2 and gone from torchvision >= 0.17: supplied while BasicSR is being imported, and only if
-    it is really missing (:func:`srkd_plugin.host.functional_tensor_module`).
+    it is really missing (:mod:`srkd_plugin.basicsr_patches.functional_tensor`).
 
 Everything else is left alone. Nothing here may raise into a process that merely imports torch, so this module imports
 nothing that is not already loaded, and a plugin that fails to load warns once, when BasicSR is imported.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Optional
@@ -27,6 +28,9 @@ from typing import Any, Callable, Optional
 OFF_SWITCH = "SRKD_PLUGIN_AUTOLOAD"
 REGISTRIES_COMPLETE = "basicsr.models"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
+REGISTER = "srkd_plugin.registration", "register"
+STAND_IN = "srkd_plugin.basicsr_patches.functional_tensor", "functional_tensor_module"
+"""What is called when the time comes, by name, as an entry point names it: this module is below everything else."""
 
 
 def install() -> None:
@@ -53,9 +57,7 @@ def import_basicsr() -> None:
     import basicsr.models  # noqa: F401
 
     if was_there:
-        from srkd_plugin import registration
-
-        registration.register()
+        _call(REGISTER)
 
 
 class _BasicSRFinder:
@@ -115,9 +117,7 @@ class _FunctionalTensorLoader:
     """Loads the stand-in for the module that torchvision no longer has."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        from srkd_plugin.host import functional_tensor_module
-
-        return functional_tensor_module()
+        return _call(STAND_IN)
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to execute: the module was made complete."""
@@ -125,9 +125,7 @@ class _FunctionalTensorLoader:
 
 def _register() -> None:
     try:
-        from srkd_plugin import registration
-
-        registration.register()
+        _call(REGISTER)
     except Exception as error:  # whatever it is, it must not keep anybody from using BasicSR
         import warnings
 
@@ -137,3 +135,8 @@ def _register() -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _call(named: tuple[str, str]) -> Any:
+    module, function = named
+    return getattr(import_module(module), function)()

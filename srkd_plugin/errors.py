@@ -29,6 +29,17 @@ class OptionsError(ValueError):
         super().__init__(" ".join(text.split()))
 
 
+class InputError(OptionsError):
+    """A file, folder or argument given to one of the commands is not what the command needs.
+
+    Its text is one line that names the option or file, the value and the remedy.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep all parts when the error is sent from a worker process; exceptions keep their text only."""
+        return type(self), (self.key, self.value, self.problem, self.remedy)
+
+
 def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least: float = 0.6) -> str:
     """A sentence with the known name nearest to ``name`` (or names, on a tie), or with all of them if none is near.
 

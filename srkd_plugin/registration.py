@@ -13,8 +13,8 @@ from typing import Any
 
 from srkd_plugin import _autoload
 
-ROOMS = {"archs": "_arch", "data": "_dataset", "losses": "_loss", "models": "_model"}
-"""BasicSR's own convention: which files of a folder register something when they are imported."""
+ENDINGS = ("_dataset", "_loss", "_model")
+"""BasicSR's own convention: what the name of a file ends with that registers something when it is imported."""
 
 _started = False
 
@@ -24,7 +24,7 @@ class RegistrationError(ImportError):
 
 
 def register() -> None:
-    """Register everything of ours in BasicSR's registries and put the changes of :mod:`srkd_plugin.host` in place.
+    """Register everything of ours in BasicSR's registries, and apply :mod:`srkd_plugin.basicsr_patches`.
 
     Idempotent. The registries are left unchanged on error.
 
@@ -37,17 +37,17 @@ def register() -> None:
     _started = True
     try:
         _autoload.import_basicsr()
-        _import_rooms()
+        _import_modules()
     except Exception as error:
         _started = False
         raise RegistrationError(f"srkd_plugin registered nothing: {error}") from error
 
-    from srkd_plugin import host
+    from srkd_plugin.basicsr_patches import apply
 
-    host.apply(check=_check)
+    apply.apply()
 
 
-def _import_rooms() -> None:
+def _import_modules() -> None:
     """Import every module that registers something: all of them, or the registries stay as they are."""
     maps = [names._obj_map for names in _registries()]
     before = [dict(names) for names in maps]
@@ -78,24 +78,16 @@ def _registries() -> list[Any]:
     return [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
 
 
-def _check(opt: dict[str, Any]) -> None:
-    from srkd_plugin import agreement, preflight  # they need BasicSR complete; nobody needs them before a run of ours
-
-    agreement.check_on_all_ranks(preflight.check, opt)
-
-
 def _modules_that_register() -> list[str]:
     package = Path(__file__).parent
-    return [
-        f"srkd_plugin.{room}.{file.stem}"
-        for room, ending in ROOMS.items()
-        for file in sorted((package / room).glob(f"*{ending}.py"))
-    ]
+    files = (file for ending in ENDINGS for file in package.glob(f"*/**/*{ending}.py"))
+    return sorted(".".join((package.name, *file.relative_to(package).with_suffix("").parts)) for file in files)
 
 
 def _forget_modules() -> None:
+    rooms = {name.rpartition(".")[0] for name in _modules_that_register()}
     for name in list(sys.modules):
-        if name.startswith(tuple(f"srkd_plugin.{room}" for room in ROOMS)):
+        if name in rooms or name.startswith(tuple(f"{room}." for room in rooms)):
             del sys.modules[name]
 
 

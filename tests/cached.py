@@ -8,8 +8,8 @@ from typing import Any, Optional
 import tiny
 import torch
 
-from srkd_plugin.data.cache_info import CacheInfo, Making
-from srkd_plugin.models.cache_teacher import CacheJob, make_cache
+from srkd_plugin.teacher_cache.info import CacheInfo, Making
+from srkd_plugin.teacher_cache.make import CacheJob, make_cache
 
 
 def job(opt: dict[str, Any], out: Optional[Path], **making: Any) -> CacheJob:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from srkd_plugin.data.matlab_resize import downscale
+from srkd_plugin.images.matlab_resize import downscale
 
 
 def photo(seed: int, h: int = 48, w: int = 64) -> np.ndarray:

@@ -23,10 +23,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import srkd_plugin.registration  # noqa: F401  (before BasicSR, as it has to be without the autoload)
-from srkd_plugin import agreement, resume
+from srkd_plugin.basicsr_patches import resume
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import ContrastiveLoss, VGGContrastiveLoss
-from srkd_plugin.utils import ranks, stop_signals
+from srkd_plugin.parallel import ranks
+from srkd_plugin.preflight import on_all_ranks
+from srkd_plugin.training import stop_signals
 
 SETTINGS = [
     {"similarity": similarity, "form": form, "negatives": negatives, "reduction": reduction}
@@ -186,9 +188,9 @@ def agreements(opt: dict[str, Any]) -> dict[str, str]:
     told = {}
     for name, (check, options) in cases.items():
         if name == "data" and rank == 1:
-            agreement.build_dataset = one_image_less
-        told[name] = error_of(agreement.check_on_all_ranks, check, options)
-        agreement.build_dataset = build_dataset
+            on_all_ranks.build_dataset = one_image_less
+        told[name] = error_of(on_all_ranks.check_on_all_ranks, check, options)
+        on_all_ranks.build_dataset = build_dataset
     return told
 
 

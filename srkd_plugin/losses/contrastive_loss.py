@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_cosine, pairwise_l1, unit
-from srkd_plugin.utils import ranks
+from srkd_plugin.parallel import ranks
 
 Similarity = Literal["l1", "cosine"]
 Form = Literal["exp", "ratio", "infonce"]

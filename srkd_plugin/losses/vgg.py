@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
-from srkd_plugin.errors import OptionsError
-from srkd_plugin.utils.files import InputError
+from srkd_plugin.errors import InputError, OptionsError
 from srkd_plugin.utils.weights import load_weights_file, without_wrappers
 
 KEY = "vgg_weights"

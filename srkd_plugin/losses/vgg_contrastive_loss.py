@@ -13,7 +13,7 @@ from srkd_plugin.losses.feature_maps import at_least_float32
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_l1
 from srkd_plugin.losses.vgg import VGG19Features
-from srkd_plugin.utils import ranks
+from srkd_plugin.parallel import ranks
 
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 

@@ -10,21 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.errors import InputError
 
 UNFINISHED = ".unfinished"
 """What the name of a file or folder that is being written ends with."""
-
-
-class InputError(OptionsError):
-    """A file, folder or argument given to one of the commands is not what the command needs.
-
-    Its text is one line that names the option or file, the value and the remedy.
-    """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep all parts when the error is sent from a worker process; exceptions keep their text only."""
-        return type(self), (self.key, self.value, self.problem, self.remedy)
 
 
 @contextmanager

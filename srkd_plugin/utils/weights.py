@@ -10,7 +10,8 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from srkd_plugin.utils.files import InputError, require_file
+from srkd_plugin.errors import InputError
+from srkd_plugin.utils.files import require_file
 
 WRAPPERS = ("module.", "_orig_mod.")
 """What DDP and torch.compile put before the names of a state dict."""

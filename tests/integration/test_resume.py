@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from srkd_plugin.table.runner import TORCHRUN
+from srkd_plugin.tables.runner import TORCHRUN
 
 pytestmark = [pytest.mark.integration, tiny.needs_autoload]
 
@@ -158,8 +158,8 @@ GUARD_OF_RANK = """
 import os, sys, torch
 import srkd_plugin.registration
 import torch.distributed as dist
-from srkd_plugin.models.step_guard import StepGuard
-from srkd_plugin.option_sections import NonfiniteSection
+from srkd_plugin.training.finite_steps import StepGuard
+from srkd_plugin.options.sections import NonfiniteSection
 dist.init_process_group("gloo")
 rank, weight = dist.get_rank(), torch.nn.Parameter(torch.ones(2))
 weight.grad = torch.ones(2)

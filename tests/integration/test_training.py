@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from srkd_plugin.table.runner import TORCHRUN
+from srkd_plugin.tables.runner import TORCHRUN
 
 pytestmark = pytest.mark.integration
 

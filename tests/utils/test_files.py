@@ -6,16 +6,9 @@ import pickle
 
 import pytest
 
-from srkd_plugin.errors import OptionsError
-from srkd_plugin.utils.command import run
-from srkd_plugin.utils.files import (
-    InputError,
-    read_json,
-    sha256_of_file,
-    sha256_of_lines,
-    write_atomically,
-    write_json,
-)
+from srkd_plugin.cli.exit_codes import run
+from srkd_plugin.errors import InputError, OptionsError
+from srkd_plugin.utils.files import read_json, sha256_of_file, sha256_of_lines, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

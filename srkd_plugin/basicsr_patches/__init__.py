@@ -1,0 +1,1 @@
+"""Everything the plugin changes or assumes in BasicSR, each with its reason and its condition."""

@@ -1,0 +1,150 @@
+"""``parse_options`` for runs of ours: checked before BasicSR writes, and one line instead of a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable
+
+from srkd_plugin.basicsr_patches.replace import MARK
+from srkd_plugin.basicsr_patches.resume import Resumption
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.options import reader, safe_yaml
+from srkd_plugin.parallel.cuda import has_cuda
+from srkd_plugin.preflight import on_all_ranks, run_checks
+
+TRACEBACK_SWITCH = "SRKD_TRACEBACK"
+"""Set to 1 in the environment to see where an options error was raised."""
+
+NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?DistillModel\b", re.MULTILINE)
+"""How a file that cannot be read is known to be meant for a run of ours."""
+
+
+def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = True) -> Any:
+    """Parse as stock does; then check a run of ours and let the trainer that called us resume as it should.
+
+    ``load_resume_state`` is defined in BasicSR's ``train.py``, which exists a second time as ``__main__`` when it is
+    run as a script. The one that is about to be used is found in the globals of the caller.
+    """
+    try:
+        opt, args = _parse(stock, root_path, is_train)
+        ours = reader.is_ours(opt)
+        exact = reader.exact_data(opt)
+        if ours and is_train:
+            _check(opt)
+    except OptionsError as error:
+        _leave(error)
+    caller = _globals_of_caller()
+    resumption = Resumption(opt, _leave)
+    if "load_resume_state" in caller and (ours or exact or not has_cuda()):
+        caller["load_resume_state"] = resumption.load_resume_state
+    for name in ("build_dataloader", "build_model"):
+        if name in caller and is_train:
+            # an earlier run in this process may have changed it
+            stock_build = getattr(caller[name], MARK, caller[name])
+            caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
+    return opt, args
+
+
+def _globals_of_caller() -> dict[str, Any]:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("srkd_plugin."):
+        frame = frame.f_back
+    return frame.f_globals
+
+
+def _parse(stock: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
+    """Parse as stock does; an error of it in a file of ours becomes one line."""
+    try:
+        return stock(root_path, is_train)
+    except OptionsError:
+        raise
+    except Exception as error:
+        if is_train:
+            _explain(error)
+        raise
+
+
+def _bound(change: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
+    changed = functools.partial(change, stock)
+    setattr(changed, MARK, stock)
+    return changed
+
+
+def _explain(error: Exception) -> None:
+    """Say in one line why BasicSR could not parse a file that names something of ours; return if it names nothing.
+
+    A part that stock needs is missing or of the wrong type, e.g. ``name``: the check finds it in the file as it is.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-opt", default="")
+    file = Path(parser.parse_known_args()[0].opt)
+    try:
+        opt = safe_yaml.read(file)
+    except OptionsError as unreadable:
+        if file.is_file() and NAMES_OURS.search(file.read_text("utf-8", "replace")):
+            _leave(unreadable)
+        return
+    if reader.is_ours(opt):
+        _leave(_reason(error, opt, file, _check))
+
+
+def _check(opt: Mapping[str, Any]) -> None:
+    on_all_ranks.check_on_all_ranks(run_checks.check, opt)
+
+
+def _reason(
+    error: Exception, opt: dict[str, Any], file: Path, check: Callable[[Mapping[str, Any]], Any]
+) -> OptionsError:
+    try:
+        check(opt)
+    except OptionsError as found:
+        return found
+    except Exception:  # the check expects options that BasicSR has parsed
+        pass
+    problem = f"BasicSR cannot read it ({type(error).__name__}: {error})"
+    return OptionsError("-opt", str(file), problem, "Compare it with the options files of the plugin.")
+
+
+def parse_without_running(file: Path, root: Path, is_train: bool) -> dict[str, Any]:
+    """Options as BasicSR's ``parse_options`` returns them, of a file that is read and not run; nothing is checked.
+
+    For commands that look at a file. BasicSR's own code fills in what it fills in, with our loader in place of its
+    unsafe one; the random generators are seeded.
+
+    Args:
+        file: The options file.
+        root: Folder below which BasicSR would write.
+        is_train: Whether it is parsed for training or for testing.
+
+    Raises:
+        OptionsError: The file cannot be read safely, or BasicSR cannot parse it.
+    """
+    from basicsr.utils import options as stock_options
+
+    bare = safe_yaml.read(file)
+    stock = getattr(stock_options.parse_options, MARK, stock_options.parse_options)
+    arguments, loaders = sys.argv, stock_options.ordered_yaml
+    sys.argv = [arguments[0], "-opt", str(file)]
+    stock_options.ordered_yaml = lambda: (safe_yaml.Loader, None)
+    try:
+        with contextlib.redirect_stdout(None):
+            return stock(str(root), is_train)[0]
+    except Exception as error:
+        raise _reason(error, bare, file, run_checks.check) from error
+    finally:
+        sys.argv, stock_options.ordered_yaml = arguments, loaders
+
+
+def _leave(error: OptionsError) -> None:
+    """End the process with one line instead of a traceback; exit code 2, as argparse does for a bad argument."""
+    if os.environ.get(TRACEBACK_SWITCH) == "1":
+        raise error
+    print(f"srkd_plugin: options error: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2)

@@ -1,0 +1,53 @@
+"""Repairs: they act only where stock BasicSR 1.4.2 can do nothing but raise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any, Callable, Optional
+
+from srkd_plugin.parallel import ranks
+from srkd_plugin.parallel.cuda import has_cuda
+
+
+def init_dist_pytorch(stock: Callable[..., None], backend: str, **kwargs: Any) -> None:
+    """``--launcher pytorch`` without a GPU: gloo, and no CUDA device to select.
+
+    With GPUs it is stock's, which hands what it is given to ``init_process_group``: a time limit, if one is asked for.
+    """
+    if has_cuda():
+        if ranks.TIMEOUT_SWITCH in os.environ:
+            kwargs.setdefault("timeout", ranks.timeout())
+        return stock(backend, **kwargs)
+    import torch.distributed as dist
+
+    return dist.init_process_group(backend="gloo", **{"timeout": ranks.timeout(), **kwargs})
+
+
+def init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional[int] = None) -> None:
+    """``--launcher slurm`` without a GPU: stock's environment, gloo, and no CUDA device to select."""
+    if has_cuda():
+        stock(backend, port=port)
+        return
+    import torch.distributed as dist
+
+    nodes = ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]]
+    first_node = subprocess.run(nodes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
+    default_port = os.environ.get("MASTER_PORT", "29500")
+    os.environ.update(
+        MASTER_ADDR=first_node,
+        MASTER_PORT=default_port if port is None else str(port),
+        WORLD_SIZE=os.environ["SLURM_NTASKS"],
+        RANK=os.environ["SLURM_PROCID"],
+    )
+    dist.init_process_group(backend="gloo", timeout=ranks.timeout())
+
+
+def model_to_device_cpu(stock: Callable[..., Any], model: Any, net: Any) -> Any:
+    """DDP of a network on the CPU takes no device ids."""
+    if has_cuda() or not model.opt["dist"]:
+        return stock(model, net)
+    from torch.nn.parallel import DistributedDataParallel
+
+    unused = model.opt.get("find_unused_parameters", False)
+    return DistributedDataParallel(net.to(model.device), find_unused_parameters=unused)

@@ -1,0 +1,72 @@
+"""``srkd check -opt FILE``: looks at an options file and says what its run would be, or what is wrong.
+
+Nothing is run and nothing is written. A BasicSR options file is code: BasicSR reads it with YAML's unsafe loader. Here
+a safe loader reads it, and a file with tags that make it a program is refused; weights files are read as tensors only,
+also with ``trust_weights: true``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
+from srkd_plugin.errors import OptionsError
+
+NOTE = (
+    "note: for BasicSR an options file is code: its loader runs what tags such as !!python/object say. This command "
+    "reads it with a safe loader and found none. Run files of people whom you trust."
+)
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Look at an options file.
+
+    Returns:
+        0 if nothing is wrong, 2 if something is.
+    """
+    parser = argparse.ArgumentParser(prog="srkd check", description=__doc__.split("\n\n")[0])
+    parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options file for train.py or test.py")
+    parser.add_argument(
+        "--root", type=Path, default=Path.cwd(), help="BasicSR checkout, below which it writes (default: here)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the facts, or the error, as JSON")
+    args = parser.parse_args(arguments)
+    try:
+        facts, notes = _look(args.opt, args.root.absolute())
+    except OptionsError as error:
+        if args.json:
+            parts = {"key": error.key, "problem": error.problem, "remedy": error.remedy, "text": str(error)}
+            print(json.dumps({"error": parts}, indent=2))
+        else:
+            print(f"srkd_plugin: options error: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({**facts, "notes": notes}, indent=2))
+    else:
+        from srkd_plugin.preflight import describe_run
+
+        print("\n".join([*describe_run.lines(facts), *notes, "nothing wrong"]))
+    return 0
+
+
+def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
+    from srkd_plugin.basicsr_patches.parse_options import parse_without_running
+    from srkd_plugin.options import safe_yaml
+    from srkd_plugin.preflight import describe_run, run_checks
+
+    notes = [NOTE]
+    is_train = "train" in safe_yaml.read(file)
+    opt = parse_without_running(file, root, is_train)
+    if opt.get("trust_weights") is True:
+        opt["trust_weights"] = False
+        notes.append("note: trust_weights: true is not followed here; in a run, code in the weights files is run.")
+    with run_checks.root_logger_untouched():
+        return describe_run.describe(opt), notes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

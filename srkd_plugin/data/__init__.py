@@ -1,8 +1,0 @@
-"""Data sets and their preparation.
-
-A file ``*_dataset.py`` here is found and registered by itself (:mod:`srkd_plugin.registration`).
-"""
-
-from srkd_plugin._autoload import import_basicsr
-
-import_basicsr()

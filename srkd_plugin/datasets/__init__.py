@@ -1,0 +1,1 @@
+"""Making and verifying data sets: training sets, benchmark sets, the demo's set."""

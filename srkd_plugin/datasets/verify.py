@@ -1,0 +1,185 @@
+"""Verifies a set of HR and LR images: that each pair is one, and that the set is the one it is called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+from typing import Optional
+
+from srkd_plugin.datasets import published_figures
+from srkd_plugin.datasets.duplicates import find_near_duplicates
+from srkd_plugin.datasets.pair_check import Pair, check_pair
+from srkd_plugin.errors import InputError
+from srkd_plugin.images.decode import EXTENSIONS, Fault
+from srkd_plugin.images.image_sets import FolderImages, ImageSet, open_images
+from srkd_plugin.images.lmdb_check import compare_keys, find_lmdb_faults
+from srkd_plugin.images.lmdb_store import is_lmdb
+from srkd_plugin.images.worker_pool import map_images
+from srkd_plugin.utils.files import sha256_of_lines
+
+BICUBIC_SET = 40.0
+"""dB. LR images this near to MATLAB's reduction of HR, in the median, are bicubic of some kind; then all must be."""
+LEAST_IN_BICUBIC_SET, LEAST_IN_OTHER_SET = 35.0, 20.0
+"""dB. LR images farther from the reduction of HR than this belong to another HR image."""
+BASELINE_UP_TO = 1000
+"""Images; for larger sets, the training sets, the bicubic baseline is not computed: there is no figure to compare."""
+
+
+@dataclass
+class Report:
+    """What was found."""
+
+    pairs: int
+    keys_sha256: str
+    """Of the HR keys, one a line."""
+    faults: list[Fault] = field(default_factory=list)
+    exact: int = 0
+    """Pairs whose LR is MATLAB's bicubic reduction of HR, bit for bit, but for the border."""
+    gray: list[str] = field(default_factory=list)
+    """Pairs of which both images are gray files; BasicSR reads them as three equal channels."""
+    bicubic_y: Optional[float] = None
+    """Mean PSNR in dB of the bicubic baseline: Y channel, ``scale`` border pixels cropped."""
+    known_set: Optional[str] = None
+    published_y: Optional[float] = None
+
+    def describe(self) -> str:
+        """What was found, for people: a line for each fact, then a line for each fault."""
+        lines = [f"{self.pairs:,} HR images; sha256 of the keys: {self.keys_sha256}"]
+        lines.append(f"LR is MATLAB's bicubic, bit for bit: {self.exact:,} of {self.pairs:,}")
+        if self.gray:
+            lines.append(f"gray, read by BasicSR as three equal channels: {', '.join(self.gray)}")
+        if self.bicubic_y is not None:
+            known = f", published for {self.known_set}: {self.published_y:.2f} dB" if self.published_y else ""
+            lines.append(f"bicubic PSNR (Y, crop = scale): {self.bicubic_y:.3f} dB{known}")
+        lines += [f"FAULT {fault}" for fault in self.faults]
+        lines.append(f"faults: {len(self.faults)}" if self.faults else "nothing wrong")
+        return "\n".join(lines)
+
+
+def verify(
+    hr: Path,
+    lr: Path,
+    scale: int,
+    known_set: Optional[str] = None,
+    filename_tmpl: str = "{}",
+    against: Sequence[Path] = (),
+    workers: int = 1,
+) -> Report:
+    """Verify a pair of folders or LMDBs.
+
+    Checked are: same keys; files that are whole; sizes that fit the scale; colour in both or in none; LR that is a
+    reduction of its HR; no image twice; for a known set the number of images and the bicubic baseline's PSNR; and that
+    no image is in a training set.
+
+    Args:
+        hr: HR images.
+        lr: LR images.
+        scale: HR pixels per LR pixel.
+        known_set: Name of a set in ``published_figures``; by default as the path of ``hr`` says.
+        filename_tmpl: BasicSR's option: the name of an LR file made from that of its HR file, e.g. ``{}x2``.
+        against: Training sets that must not have the images of ``hr``.
+        workers: Processes.
+
+    Raises:
+        InputError: A set cannot be read at all, or an argument is wrong.
+    """
+    known_set = _known_set(hr, known_set)
+    sets = {"--hr": open_images("--hr", hr), "--lr": open_images("--lr", lr)}
+    if is_lmdb(hr) != is_lmdb(lr):
+        raise InputError(
+            "--lr", str(lr), "one of --hr and --lr is an LMDB, the other is not", "BasicSR needs two of a kind."
+        )
+    if "{}" not in filename_tmpl:
+        raise InputError("--filename-tmpl", filename_tmpl, "there is no {} in it", "Write e.g. '{}x2'.")
+    faults = [fault for option, images in sets.items() for fault in _check_container(option, images, workers)]
+    hr_keys = sets["--hr"].keys()
+    faults += _check_keys(sets, filename_tmpl, scale)
+    report = Report(len(hr_keys), sha256_of_lines(hr_keys), faults, known_set=known_set)
+    lr_keys = set(sets["--lr"].keys())
+    tasks = [(key, name) for key in hr_keys if (name := filename_tmpl.format(key)) in lr_keys]
+    gray = published_figures.GRAY_FILES.get(known_set, ())
+    check = partial(check_pair, sets["--hr"], sets["--lr"], scale, len(tasks) <= BASELINE_UP_TO, gray)
+    pairs = list(map_images(check, tasks, workers, "pairs", isolated=is_lmdb(hr)))
+    _judge_pairs(report, pairs)
+    _judge_set(report, pairs, scale)
+    if against:
+        twins = find_near_duplicates(against, hr, workers)
+        report.faults += [Fault("leak", str(twin)) for twin in twins]
+    return report
+
+
+def _known_set(hr: Path, name: Optional[str]) -> Optional[str]:
+    if name is None:
+        return published_figures.guess_set(hr.absolute())
+    name = published_figures.ALIASES.get(name, name)
+    if name not in published_figures.IMAGES:
+        raise InputError(
+            "--set",
+            name,
+            "there are no published figures for it here",
+            f"Known: {', '.join(published_figures.IMAGES)}.",
+        )
+    return name
+
+
+def _check_container(option: str, images: ImageSet, workers: int) -> Iterable[Fault]:
+    if not isinstance(images, FolderImages):
+        return find_lmdb_faults(option, images.folder, workers)
+    strangers = [path.name for path in sorted(images.folder.glob("[!.]*")) if path.suffix.lower() not in EXTENSIONS]
+    problem = "is no image, but BasicSR takes every file of the folder for one"
+    return [Fault(f"{option} {name}", problem) for name in strangers]
+
+
+def _check_keys(sets: dict[str, ImageSet], filename_tmpl: str, scale: int) -> list[Fault]:
+    hr, lr = sets["--hr"], sets["--lr"]
+    hr_keys, found = hr.keys(), lr.keys()
+    expected = [filename_tmpl.format(key) for key in hr_keys]
+    faults = compare_keys("--hr", expected, "--lr", found)
+    if faults and filename_tmpl == "{}" and {f"{key}x{scale}" for key in expected} == set(found):
+        return [Fault("--lr", f"its names end in x{scale}: say --filename-tmpl '{{}}x{scale}'")]
+    if isinstance(hr, FolderImages) and isinstance(lr, FolderImages):
+        faults += [
+            Fault(key, f"HR is {path.name} and LR {other.name}; BasicSR needs one extension")
+            for key, path in hr.files.items()
+            if (other := lr.files.get(filename_tmpl.format(key))) is not None and other.suffix != path.suffix
+        ]
+    return faults
+
+
+def _judge_pairs(report: Report, pairs: Sequence[Pair]) -> None:
+    """Judge each pair beside the others, and look for images that come twice."""
+    agreements = [pair.agreement for pair in pairs if pair.agreement is not None]
+    bicubic = bool(agreements) and median(agreements) >= BICUBIC_SET
+    least = LEAST_IN_BICUBIC_SET if bicubic else LEAST_IN_OTHER_SET
+    seen: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        report.faults += [Fault(pair.key, problem) for problem in pair.problems]
+        if pair.agreement is not None and pair.agreement < least:
+            problem = f"LR is not a reduction of this HR: it differs from one by {pair.agreement:.1f} dB PSNR"
+            report.faults.append(Fault(pair.key, problem))
+        for digest in pair.digests:
+            seen[digest].append(pair.key)
+        if pair.gray:
+            report.gray.append(pair.key)
+    report.faults += [Fault(", ".join(keys), "are the same image") for keys in seen.values() if len(keys) > 1]
+    report.exact = sum(pair.exact for pair in pairs)
+
+
+def _judge_set(report: Report, pairs: Sequence[Pair], scale: int) -> None:
+    """Compare with what is published of the set."""
+    figures = [pair.bicubic_y for pair in pairs if pair.bicubic_y is not None]
+    report.bicubic_y = fmean(figures) if figures else None
+    name = report.known_set
+    if name is None:
+        return
+    report.published_y = published_figures.BICUBIC_Y[name].get(scale)
+    if report.pairs != published_figures.IMAGES[name]:
+        report.faults.append(Fault(name, f"has {published_figures.IMAGES[name]} images, and here are {report.pairs}"))
+    elif report.bicubic_y is not None and len(figures) == report.pairs:
+        problem = published_figures.judge_bicubic(name, scale, report.bicubic_y)
+        if problem is not None:
+            report.faults.append(Fault(name, problem))

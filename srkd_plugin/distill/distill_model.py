@@ -1,0 +1,227 @@
+"""The BasicSR model that distils a teacher into a student."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from srkd_plugin.distill.step_losses import Distiller
+from srkd_plugin.distill.term_weights import TermWeights
+from srkd_plugin.distill.terms import build_terms
+from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
+from srkd_plugin.networks.student_init import cut_from_teacher
+from srkd_plugin.networks.teacher import build_teacher
+from srkd_plugin.networks.weights_file import student_weights
+from srkd_plugin.options import reader, sections
+from srkd_plugin.parallel import ranks
+from srkd_plugin.training import stop_signals
+from srkd_plugin.training.checkpoints import describe_files
+from srkd_plugin.training.finite_steps import terms_with_bad_gradient
+from srkd_plugin.training.grad_norms import describe_balance, gradient_norms
+from srkd_plugin.training.resumable import ResumableModel
+
+
+@MODEL_REGISTRY.register()
+class DistillModel(ResumableModel):
+    """SRModel whose student ``network_g`` also learns from a frozen teacher ``network_t``.
+
+    The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
+    ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
+    SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. The teacher is built for training
+    only, and not if its images come from a cache. See :mod:`srkd_plugin.options.reader` for the keys.
+
+    Raises:
+        OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
+    """
+
+    def init_training_settings(self) -> None:
+        """Build the teacher and the terms, then everything that SRModel trains with."""
+        distillation = reader.read(self.opt)
+        set_tf32(distillation.run.tf32)
+        self.amp = MixedPrecision(distillation.amp, self.device)
+        self.distiller = self._build_distiller(distillation)
+        # beside net_g, not in its place: checkpoints and validation know nothing of it
+        self._trained_net = compiled(self.net_g) if distillation.student.compile else self.net_g
+        self._initialise_student(distillation)
+        self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
+        self.grad_norm_log = distillation.grad_norm_log
+        self._grad_norms_logged = 0
+        self._prepare_run(distillation)
+
+        train_opt = self.opt["train"]
+        without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
+        if without_gt:  # pure distillation: SRModel insists on a loss, so it gets one until it is set up
+            train_opt["pixel_opt"] = {"type": "L1Loss"}
+        super().init_training_settings()
+        if without_gt:
+            self.cri_pix = None
+
+    def _build_distiller(self, distillation: sections.Distillation) -> Distiller:
+        student = self.get_bare_model(self.net_g)
+        teacher = None
+        if distillation.cache is None:
+            # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
+            teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
+            if distillation.teacher.random_init:  # BasicSR seeds every rank differently
+                ranks.make_equal(teacher.net.parameters(), self.device)
+        distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
+        channels, side = reader.lq_shape(self.opt)
+        with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
+            distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
+        if any(True for _ in distiller.connectors.parameters()):
+            self.print_network(distiller.connectors)
+            distiller.connectors.wrap(self.model_to_device)
+        return distiller
+
+    def _initialise_student(self, distillation: sections.Distillation) -> None:
+        """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
+        path = self.opt["path"]
+        if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
+            return
+        # with a cache, the teacher is built for this alone
+        teacher = self.distiller.teacher or build_teacher(distillation, torch.device("cpu"))
+        cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
+        get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: Optional[str] = "params"
+    ) -> None:
+        """Load the student's weights as SRModel does, but read nothing but tensors from the file.
+
+        Raises:
+            OptionsError: The file is not there, not readable or not trusted, or does not fit.
+        """
+        student_weights(self.opt, load_path, param_key, strict).load_into(self.get_bare_model(net))
+        name = type(self.get_bare_model(net)).__name__
+        get_root_logger().info(f"Loading {name} model from {load_path}, with param key: [{param_key}].")
+
+    def setup_optimizers(self) -> None:
+        """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""
+        super().setup_optimizers()
+        connectors = list(self.distiller.connectors.parameters())
+        if connectors:
+            self.optimizer_g.add_param_group({"params": connectors})
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """SRModel's images; the teacher's where the batch brings them; and the file names, for errors."""
+        super().feed_data(data)
+        self.target = data["teacher"].to(self.device) if "teacher" in data else None
+        self._files = {key: data[key] for key in ("lq_path", "gt_path") if key in data}
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One training step.
+
+        Raises:
+            FloatingPointError: A loss or gradient is NaN or infinite (see ``nan_policy``); nothing has been updated.
+        """
+        self._restore_random_state()
+        buffers = self._buffers_to_keep()
+        self.optimizer_g.zero_grad()
+        measured = self._grad_norms_due(current_iter) or self.term_weights.measures(current_iter)
+        # a compiled network gives up its graph's buffers in the first backward pass, and measuring takes several
+        unweighted = self._losses(self.net_g if measured else self._trained_net, current_iter)
+        losses, factors = self.term_weights.apply(unweighted, current_iter, self._student_parameters(), self.amp.scale)
+        log = OrderedDict(**losses, **factors)
+        if self._grad_norms_due(current_iter):
+            log.update(self._measure_grad_norms(losses))
+
+        self.amp.backward(self._total(losses), self.optimizer_g)
+        if self._is_finite(unweighted, current_iter):
+            self.amp.step(self.optimizer_g)
+            if self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
+        else:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        self.amp.end_iteration()
+
+        self.log_dict = self.reduce_loss_dict(log)
+        self._report_grad_norms(current_iter)
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""
+        total = sum(losses.values())
+        pure = not self.cri_pix and not self.cri_perceptual
+        return total + 0.0 * self.output.sum() if self.opt["dist"] and pure else total
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "connectors": self.distiller.connectors.state_dict(),
+            "term_weights": self.term_weights.state_dict(),
+            "amp": self.amp.state_dict(),
+        }
+
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:
+        self.distiller.connectors.load_state_dict(state["connectors"])
+        self.term_weights.load_state_dict(state["term_weights"])
+        self.amp.load_state_dict(state.get("amp") or {})
+
+    def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
+        with self.distiller.recording():
+            self.output = self.amp.forward(net, self.lq)
+            gt = getattr(self, "gt", None)
+            to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
+        return OrderedDict(**self._losses_to_gt(), **to_teacher)
+
+    def _losses_to_gt(self) -> dict[str, Tensor]:
+        losses = {}
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+        if self.cri_perceptual:
+            percep, style = self.cri_perceptual(self.output, self.gt)
+            losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
+        return losses
+
+    def _is_finite(self, losses: Mapping[str, Tensor], current_iter: int) -> bool:
+        """Whether all losses and gradients are, on all ranks; raises or says so in the log if not."""
+
+        def describe(bad: list[str], look_for_gradients: bool) -> str:
+            what = [f"{name} = {losses[name].item()}" for name in bad]
+            if look_for_gradients:
+                terms = self._terms_with_bad_gradient(current_iter)
+                what = [f"the gradient of {' and '.join(terms) or 'the sum of the losses'} is not finite"]
+            return f"{', '.join(what) or 'all losses finite'} (files: {describe_files(self._files)})"
+
+        parameters = [p for group in self.optimizer_g.param_groups for p in group["params"]]
+        return self.guard.passes(
+            losses, parameters, stop_signals.requested(), current_iter, describe, self.amp.is_overflow
+        )
+
+    def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
+        """Run the step again, for its terms one by one; on the bare modules, as DDP expects a backward pass."""
+        with self.distiller.connectors.bare():
+            losses = self._losses(self.get_bare_model(self.net_g), current_iter)
+            with ranks.alone():  # whose gradient is it
+                return terms_with_bad_gradient(losses, self._student_parameters())
+
+    def _buffers_to_keep(self) -> list[tuple[Tensor, Tensor]]:
+        """Running statistics, which a forward pass changes: they are put back if the iteration is left out."""
+        if self.guard.section.nan_policy != "skip":
+            return []
+        return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
+
+    def _grad_norms_due(self, current_iter: int) -> bool:
+        if self._grad_norms_logged < self.grad_norm_log.first:
+            return True
+        return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0
+
+    def _student_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]
+
+    def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        norms = gradient_norms(losses, self._student_parameters(), self.amp.scale())
+        self._grad_norms_logged += 1
+        return {f"grad_norm/{name}": norm for name, norm in norms.items()}
+
+    def _report_grad_norms(self, current_iter: int) -> None:
+        prefix = "grad_norm/"
+        norms = {k[len(prefix) :]: v for k, v in self.log_dict.items() if k.startswith(prefix)}
+        if norms:
+            balance = describe_balance(norms, reference="l_pix")
+            get_root_logger().info(f"Gradient norms over the student, iter {current_iter:,d}: {balance}")

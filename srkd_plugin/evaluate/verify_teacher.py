@@ -1,0 +1,218 @@
+"""Measures the teacher of an options file on a benchmark set and compares it with what is published of its weights.
+
+Weights load without an error into a network with a wrong ``res_scale``, ``rgb_mean`` or ``img_range``: only a
+measurement tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import img2tensor, tensor2img
+from tqdm import tqdm
+
+from srkd_plugin.datasets import published_figures
+from srkd_plugin.errors import InputError
+from srkd_plugin.images.decode import ImageFault, decode_bgr
+from srkd_plugin.images.image_sets import ImageSet, open_images
+from srkd_plugin.images.lmdb_check import compare_keys
+from srkd_plugin.images.matlab_resize import upscale
+from srkd_plugin.networks.teacher import Teacher, build_teacher
+from srkd_plugin.options import reader, safe_yaml, sections
+
+VARIANTS = (
+    {"res_scale": 0.1},
+    {"res_scale": 1.0},
+    {"img_range": 1.0},
+    {"img_range": 255.0},
+    {"rgb_mean": [0.0, 0.0, 0.0]},
+    {"rgb_mean": [0.4488, 0.4371, 0.4040]},
+)
+"""Arguments of EDSR that weights do not show: what else they could have been trained with."""
+CLEARLY = 0.5
+"""dB by which a variant must be better to be named."""
+
+Images = tuple[np.ndarray, np.ndarray]
+"""LR and HR, BGR uint8."""
+
+
+@dataclass
+class TeacherReport:
+    """What a measurement found; PSNR in dB, means over the images, ``scale`` border pixels cropped."""
+
+    images: int
+    psnr_rgb: float
+    psnr_y: float
+    bicubic_rgb: float
+    weights: Optional[str] = None
+    """Name of the weights in :data:`srkd_plugin.datasets.published_figures.WEIGHTS`, if they are there."""
+    known_set: Optional[str] = None
+    published_rgb: Optional[float] = None
+    published_y: Optional[float] = None
+    faults: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """What was found, for people: a line for each fact, then a line for each fault."""
+
+        def line(title: str, measured: float, published: Optional[float]) -> str:
+            known = f", published for {self.weights} on {self.known_set}: {published:.4f} dB" if published else ""
+            return f"{title}: {measured:.4f} dB{known}"
+
+        lines = [f"{self.images} images", line("PSNR (RGB, crop = scale)", self.psnr_rgb, self.published_rgb)]
+        lines.append(line("PSNR (Y, crop = scale)", self.psnr_y, self.published_y))
+        lines.append(line("bicubic (RGB)", self.bicubic_rgb, None))
+        if self.published_rgb is None and self.published_y is None:
+            lines.append("no figure is published here for weights of this file name on this set")
+        lines += [f"FAULT {fault}" for fault in self.faults] or ["nothing wrong"]
+        return "\n".join(lines)
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read a BasicSR options file with the safe loader: it is looked at, not run.
+
+    Raises:
+        OptionsError: It is not there or not YAML of that kind.
+    """
+    opt = safe_yaml.read(path)
+    if not isinstance(opt.get("scale"), int):
+        raise InputError("-opt", str(path), "it has no scale", "Give a BasicSR options file.")
+    return opt
+
+
+def validation_folders(opt: Mapping[str, Any]) -> tuple[Path, Path]:
+    """HR and LR of the options' first validation set.
+
+    Raises:
+        InputError: There is none.
+    """
+    for name, section in (opt.get("datasets") or {}).items():
+        if str(name).startswith(("val", "test")) and {"dataroot_gt", "dataroot_lq"} <= section.keys():
+            return Path(section["dataroot_gt"]), Path(section["dataroot_lq"])
+    raise InputError("-opt", "datasets", "there is no validation set with HR and LR", "Give --hr and --lr.")
+
+
+def verify_teacher(
+    opt: Mapping[str, Any],
+    hr: Path,
+    lr: Path,
+    known_set: Optional[str] = None,
+    device: Optional[torch.device] = None,
+) -> TeacherReport:
+    """Measure the teacher of a run's options.
+
+    Args:
+        opt: The options.
+        hr: Folder or LMDB of HR images.
+        lr: Folder or LMDB of LR images with the same names.
+        known_set: Name of the set in ``published_figures``; by default as the path of ``hr`` says.
+        device: Where the teacher runs; by default the CPU.
+
+    Returns:
+        The figures. Faults are: a figure that differs from the published one by more than ``zoo.TOLERANCE``, and a
+        teacher that is worse than bicubic interpolation; with the argument that is the likely reason.
+
+    Raises:
+        OptionsError: The options or the weights are wrong.
+        InputError: The images cannot be read or are not pairs.
+    """
+    device = torch.device("cpu") if device is None else device
+    distillation, scale = reader.read(opt), opt["scale"]
+    pairs = _Pairs(hr, lr, scale)
+    teacher = build_teacher(distillation, device)
+    report = _measure(teacher, pairs, scale, device)
+    file = distillation.path.pretrain_network_t
+    report.known_set = known_set or published_figures.guess_set(hr.absolute())
+    published = published_figures.WEIGHTS.get(Path(file).stem) if file else None
+    if published is not None:
+        report.weights = Path(file).stem
+        report.published_rgb = published.psnr_rgb.get(report.known_set)
+        report.published_y = published.psnr_y.get(report.known_set)
+    _judge(report)
+    if report.faults and distillation.network_t["type"] == "EDSR":
+        report.faults += _find_better_variants(distillation, teacher, pairs, scale, device)
+    return report
+
+
+class _Pairs:
+    """LR and HR of a set; checked for equal names before anything is measured."""
+
+    def __init__(self, hr: Path, lr: Path, scale: int) -> None:
+        self._sets: tuple[ImageSet, ImageSet] = open_images("--lr", lr), open_images("--hr", hr)
+        self._scale = scale
+        self.keys = self._sets[1].keys()
+        for fault in compare_keys("--hr", self.keys, "--lr", self._sets[0].keys()):
+            raise InputError(fault.name, str(hr if fault.name == "--hr" else lr), fault.problem, "Give a pair of sets.")
+
+    def __iter__(self) -> Iterator[Images]:
+        for key in self.keys:
+            yield self.read(key)
+
+    def smallest(self) -> Images:
+        """The pair with the fewest pixels."""
+        return min(self, key=lambda pair: pair[0].size)
+
+    def read(self, key: str) -> Images:
+        try:
+            lr, hr = (decode_bgr(images.read(key)) for images in self._sets)
+        except ImageFault as fault:
+            raise InputError("image", key, str(fault), "Run prepare_data.py verify on the set.") from fault
+        h, w = (side * self._scale for side in lr.shape[:2])
+        if any(not 0 <= side - wanted < self._scale for side, wanted in zip(hr.shape[:2], (h, w))):
+            problem = f"LR is {lr.shape[:2]} and HR {hr.shape[:2]}, which is not x{self._scale}"
+            raise InputError("image", key, problem, "Run prepare_data.py verify on the set.")
+        return lr, np.ascontiguousarray(hr[:h, :w])
+
+
+def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) -> TeacherReport:
+    figures = []
+    for lr, hr in tqdm(pairs, total=len(pairs.keys), desc="teacher"):
+        sr = _super_resolve(teacher, lr, device)
+        figures.append(
+            (
+                calculate_psnr(sr, hr, crop_border=scale),
+                calculate_psnr(sr, hr, crop_border=scale, test_y_channel=True),
+                calculate_psnr(upscale(lr, scale), hr, crop_border=scale),
+            )
+        )
+    return TeacherReport(len(figures), *(fmean(column) for column in zip(*figures)))
+
+
+def _super_resolve(teacher: Teacher, lr: np.ndarray, device: torch.device) -> np.ndarray:
+    """BGR uint8 to BGR uint8, as BasicSR's validation does it."""
+    tensor = img2tensor(lr.astype(np.float32) / 255.0, bgr2rgb=True, float32=True)
+    return tensor2img(teacher(tensor[None].to(device)).cpu())
+
+
+def _judge(report: TeacherReport) -> None:
+    """Compare with the published RGB figure, or else with that of Y."""
+    channel, measured, published = "RGB", report.psnr_rgb, report.published_rgb
+    if published is None:
+        channel, measured, published = "Y", report.psnr_y, report.published_y
+    if published is not None and abs(measured - published) > published_figures.TOLERANCE:
+        report.faults.append(f"the teacher has {measured:.4f} dB ({channel}) where {published:.4f} is published")
+    if report.psnr_rgb < report.bicubic_rgb:
+        report.faults.append("the teacher is worse than bicubic interpolation")
+
+
+def _find_better_variants(
+    distillation: sections.Distillation, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
+) -> list[str]:
+    """Which other arguments of EDSR make the teacher clearly better, on the smallest image."""
+    lr, hr = pairs.smallest()
+    own = calculate_psnr(_super_resolve(teacher, lr, device), hr, crop_border=scale)
+    found = []
+    for variant in VARIANTS:
+        network = {**distillation.network_t, **variant}
+        other = build_teacher(distillation.model_copy(update={"network_t": network}), device)
+        gain = calculate_psnr(_super_resolve(other, lr, device), hr, crop_border=scale) - own
+        if gain > CLEARLY:
+            ((name, value),) = variant.items()
+            found.append(f"network_t.{name}: with {value} the smallest image has {gain:.2f} dB more")
+    return found

@@ -1,0 +1,1 @@
+"""Student and teacher in the formats of other programs."""

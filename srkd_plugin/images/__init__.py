@@ -1,0 +1,1 @@
+"""Reading, listing and resizing images, in folders and LMDBs."""

@@ -1,0 +1,121 @@
+"""The teacher: a frozen network that is built, loaded and run apart from everything that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.precision import compiled, run_in
+from srkd_plugin.networks.weights_file import WeightsFile
+from srkd_plugin.options.sections import Distillation, PathSection, TeacherSection
+
+
+class Teacher:
+    """Runs a frozen teacher network.
+
+    It is not an ``nn.Module``, so that no optimizer, DDP, EMA or checkpoint of the student can take hold of it.
+
+    Args:
+        net: The network with its weights; put into eval mode and frozen.
+        device: Where it runs.
+        section: Its precision and memory format, and whether it is compiled.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
+        self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
+        self._precision = section.precision
+        self.net = net.eval().requires_grad_(False).to(device, memory_format=self._memory_format)
+        self._run = compiled(self.net) if section.compile else self.net
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of the network's parameters."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @torch.no_grad()
+    def __call__(self, lq: Tensor) -> Tensor:
+        """The SR images of a batch.
+
+        Args:
+            lq: ``(N, C, h, w)`` in 0..1.
+
+        Returns:
+            ``(N, C, H, W)`` of the dtype of ``lq``, without autograd history.
+        """
+        return run_in(self._precision, self._run, lq.contiguous(memory_format=self._memory_format))
+
+
+def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
+    """Build the options' teacher with its weights.
+
+    The random state is left as it was, so that the student and the data order of a run do not depend on its teacher.
+
+    Raises:
+        OptionsError: The weights are not given, not there or do not fit the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        net = build_network(distillation.network_t)
+    path = distillation.path
+    _check_weights_are_wanted(path, distillation.teacher)
+    if path.pretrain_network_t is None:
+        get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
+    else:
+        teacher_weights(distillation).load_into(net)
+    teacher = Teacher(net, device, distillation.teacher)
+    get_root_logger().info(
+        f"Teacher [{type(net).__name__}], with parameters: {teacher.parameter_count:,d}, "
+        f"from {path.pretrain_network_t}, precision {distillation.teacher.precision}."
+    )
+    return teacher
+
+
+def teacher_weights(distillation: Distillation) -> WeightsFile:
+    """The teacher's weights file, which the options must name."""
+    path, trust = distillation.path, distillation.run.trust_weights
+    return WeightsFile("t", str(path.pretrain_network_t), path.param_key_t, None, path.strict_load_t, trust)
+
+
+def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> None:
+    file = path.pretrain_network_t
+    if file is None and not section.random_init:
+        raise OptionsError(
+            "path.pretrain_network_t",
+            None,
+            "the teacher has no weights",
+            "Give the path of its .pth file; or, if a random teacher is wanted, teacher: {random_init: true}.",
+        )
+    if file is not None and section.random_init:
+        raise OptionsError(
+            "teacher.random_init",
+            True,
+            f"path.pretrain_network_t gives the teacher weights ({file})",
+            "Write teacher: {random_init: false}, or remove the weights.",
+        )
+
+
+def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size) -> None:
+    """Run networks on one small batch and check the shape of what comes out.
+
+    Args:
+        networks: By the key of the options that describes them.
+        lq: ``(N, C, h, w)``.
+        expected: Shape of the SR images that the options' ``scale`` asks for.
+
+    Raises:
+        OptionsError: A network fails, or its output has another shape.
+    """
+    for key, net in networks.items():
+        try:
+            with torch.no_grad():
+                shape = tuple(net(lq).shape)
+        except Exception as error:
+            problem = f"the network fails on an input of {tuple(lq.shape)} ({str(error).splitlines()[0]})"
+            raise OptionsError(key, type(net).__name__, problem, "Correct its arguments.") from error
+        if shape != tuple(expected):
+            problem = f"its output for an input of {tuple(lq.shape)} is {shape}, where scale asks for {tuple(expected)}"
+            raise OptionsError(key, type(net).__name__, problem, "Correct its scale (upscale) and its channels.")

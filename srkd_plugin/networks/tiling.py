@@ -1,0 +1,88 @@
+"""The teacher over whole images: in tiles where memory asks for it, as the mean of the eight flips and rotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Callable, Optional
+
+import torch
+from torch import Tensor
+
+from srkd_plugin.errors import InputError
+
+Network = Callable[[Tensor], Tensor]
+"""From LQ ``(1, C, h, w)`` to SR ``(1, C, scale * h, scale * w)``."""
+
+
+class WholeImages:
+    """Runs a network over images of any size.
+
+    Args:
+        network: Without autograd.
+        scale: Its factor.
+        tile: Side of the tiles, in LQ pixels; None: whole images.
+        overlap: LQ pixels that a tile sees beyond its sides; from the network's receptive field on, the result is that
+            of the whole image.
+        self_ensemble: The mean of the outputs for the 8 flips and rotations of the image, each turned back. It is
+            exactly equivariant: the result for a turned image is the turned result, bit for bit, on a device on which
+            the network gives equal outputs for equal inputs.
+    """
+
+    def __init__(self, network: Network, scale: int, tile: Optional[int], overlap: int, self_ensemble: bool) -> None:
+        self._network, self._scale = network, scale
+        self._tile, self._overlap = tile, overlap
+        self._self_ensemble = self_ensemble
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        """The SR image, ``(1, C, H, W)`` of the dtype of ``lq``.
+
+        Raises:
+            InputError: The GPU's memory is too small.
+        """
+        try:
+            return self._mean_of_eight(lq) if self._self_ensemble else self._tiled(lq)
+        except torch.cuda.OutOfMemoryError as error:
+            tile = (self._tile or max(lq.shape[-2:])) // 2
+            problem = f"the GPU's memory is too small for an image of {tuple(lq.shape[-2:])}"
+            raise InputError("--tile", self._tile, problem, f"Write e.g. --tile {tile}.") from error
+
+    def _mean_of_eight(self, lq: Tensor) -> Tensor:
+        """Summed in float64, where the sum of eight float32 does not depend on their order."""
+        total = None
+        for flips, transposed in _eight():
+            turned = torch.flip(lq, flips)
+            turned = turned.transpose(-2, -1) if transposed else turned
+            sr = self._tiled(turned.contiguous())
+            sr = sr.transpose(-2, -1) if transposed else sr
+            sr = torch.flip(sr, flips).double()
+            total = sr if total is None else total + sr
+        return (total / 8).to(lq.dtype)
+
+    def _tiled(self, lq: Tensor) -> Tensor:
+        (h, w), tile, overlap, s = lq.shape[-2:], self._tile, self._overlap, self._scale
+        if tile is None or max(h, w) <= tile:
+            return self._network(lq)
+        rows = []
+        for top, bottom in _spans(h, tile):
+            first, last = max(0, top - overlap), min(h, bottom + overlap)
+            row = []
+            for left, right in _spans(w, tile):
+                begin, end = max(0, left - overlap), min(w, right + overlap)
+                sr = self._network(lq[..., first:last, begin:end])
+                ys = slice((top - first) * s, (bottom - first) * s)
+                xs = slice((left - begin) * s, (right - begin) * s)
+                row.append(sr[..., ys, xs])
+            rows.append(torch.cat(row, dim=-1))
+        return torch.cat(rows, dim=-2)
+
+
+def _spans(side: int, tile: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, side, tile):
+        yield start, min(start + tile, side)
+
+
+def _eight() -> Iterator[tuple[tuple[int, ...], bool]]:
+    """The dimensions to flip, and whether to transpose then."""
+    for flips in ((), (-1,), (-2,), (-2, -1)):
+        for transposed in (False, True):
+            yield flips, transposed

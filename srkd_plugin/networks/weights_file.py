@@ -1,0 +1,105 @@
+"""State dicts from files, and whether they fit a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.options import reader
+from srkd_plugin.utils.weights import is_state_dict, load_weights_file, without_wrappers
+
+
+class WeightsFile(NamedTuple):
+    """A weights file as a run's options name it."""
+
+    role: str
+    """Last letter of its keys: ``t`` for the teacher, ``g`` for the student."""
+    file: str
+    param_key: Optional[str]
+    """Key of the state dict in the file; None where the file is the state dict."""
+    fallback_key: Optional[str] = None
+    """Key that is taken where the file does not have ``param_key``."""
+    strict: bool = True
+    """Refuse weights that do not fit the network exactly; otherwise those that fit are loaded."""
+    trust: bool = False
+    """See :func:`~srkd_plugin.utils.weights.load_weights_file`."""
+
+    @property
+    def key(self) -> str:
+        """Where the options name the file."""
+        return f"path.pretrain_network_{self.role}"
+
+    def read(self) -> dict[str, Tensor]:
+        """The state dict, without the prefixes that wrappers leave.
+
+        Raises:
+            OptionsError: The file is not there, not readable or not trusted, or has no such key.
+        """
+        content = load_weights_file(self.key, self.file, self.trust)
+        weights = content
+        if self.param_key is not None:
+            sections = content if isinstance(content, Mapping) else {}
+            weights = sections.get(self.param_key, sections.get(self.fallback_key, MISSING))
+        if weights is MISSING or not is_state_dict(weights):
+            key = f"path.param_key_{self.role}"
+            raise OptionsError(
+                key, self.param_key, f"{self.file} has no weights under this key", _keys_found(content, key)
+            )
+        return without_wrappers(weights)
+
+    def load_into(self, net: nn.Module) -> None:
+        """Read the weights and load them.
+
+        Raises:
+            OptionsError: As :meth:`read`; or they do not fit.
+        """
+        weights, expected = self.read(), net.state_dict()
+        fitting = {k: v for k, v in weights.items() if k in expected and v.shape == expected[k].shape}
+        if fitting.keys() == expected.keys() == weights.keys():
+            net.load_state_dict(fitting)
+            return
+        difference = _describe_difference(expected, weights)
+        if self.strict or not fitting:
+            network = f"network_{self.role}"
+            raise OptionsError(
+                self.key,
+                self.file,
+                f"the weights do not fit {network}: {difference}",
+                f"Make {network} describe the network that the file was saved from.",
+            )
+        name = {"t": "teacher", "g": "student"}.get(self.role, self.role)
+        get_root_logger().warning(f"strict_load_{self.role} is false; the {name} is loaded in part only: {difference}")
+        net.load_state_dict(fitting, strict=False)
+
+
+def _keys_found(content: Any, key: str) -> str:
+    if not isinstance(content, Mapping):
+        return "The file holds no dictionary of weights."
+    if is_state_dict(content):
+        return f"The file is a bare state dict: write {key.split('.')[-1]}: ~"
+    return f"The file has: {', '.join(map(str, content))}."
+
+
+def _describe_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    shapes = [
+        f"{k} is {tuple(found[k].shape)} in the file and {tuple(expected[k].shape)} in the network"
+        for k in expected
+        if k in found and expected[k].shape != found[k].shape
+    ]
+    missing = [k for k in expected if k not in found]
+    surplus = [k for k in found if k not in expected]
+    parts = [
+        *shapes[:1],
+        *([f"{missing[0]} is not in the file"] if missing else []),
+        *([f"{surplus[0]} is not in the network"] if surplus else []),
+    ]
+    return f"{'; '.join(parts)} ({len(shapes) + len(missing) + len(surplus)} differences in all)"
+
+
+def student_weights(opt: Mapping[str, Any], file: str, param_key: Optional[str], strict: bool) -> WeightsFile:
+    """The student's weights file; like BasicSR, ``params`` stands in for a key that the file does not have."""
+    return WeightsFile("g", file, param_key, "params", strict, reader.trusts_weights(opt))

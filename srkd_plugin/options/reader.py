@@ -1,0 +1,280 @@
+"""The plugin's own sections of a BasicSR options file: the only place that knows their keys and defaults.
+
+    model_type: DistillModel
+    trust_weights: false                          # RunSection, optional; tf32 beside it
+    network_t: {type: EDSR, ...}                  # teacher, any registered architecture
+    teacher: {precision: fp32, ...}               # TeacherSection, optional
+    student: {init: random}                       # StudentSection, optional
+    path:
+      pretrain_network_t: teacher.pth             # PathSection; the other keys of path are BasicSR's
+      param_key_t: params
+      strict_load_t: true
+    train:
+      distill_opt:                                # any number of named terms
+        contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
+      amp: {precision: fp32}                      # AmpSection, optional
+      grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+      nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
+    checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
+    datasets:
+      train:
+        exact_resume: true                        # exact_data, for any model; optional
+        type: TeacherCacheDataset                 # optional: the teacher's images come from a cache
+        dataroot_teacher: teacher.lmdb            # CacheSection; the other keys are PairedImageDataset's
+
+Sections that BasicSR owns are left to BasicSR.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from pydantic import BaseModel
+
+from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.options.sections import (
+    TERM_PARTS,
+    AmpSection,
+    CacheSection,
+    CheckpointsSection,
+    Distillation,
+    GradNormLogSection,
+    NonfiniteSection,
+    PathSection,
+    RunSection,
+    StudentSection,
+    TeacherSection,
+    TermSection,
+)
+from srkd_plugin.options.validate import check_section
+
+MODEL_TYPES = ("DistillModel",)
+TOP_KEYS = ("network_t", "teacher", "student", "checkpoints", "trust_weights", "tf32")
+TRAIN_KEYS = ("distill_opt", "amp", "grad_norm_log", "nan_policy", "max_skipped")
+EXACT_RESUME = "exact_resume"
+STOCK_TRAIN_KEYS = (
+    *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
+    *("use_grad_clip", "net_d_iters", "net_d_init_iters", "gan_opt", "optim_d"),
+)
+STOCK_PATH_KEYS = (
+    *("pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"),
+    *("experiments_root", "results_root", "models", "training_states", "log", "visualization"),
+)
+STOCK_DATASET_KEYS = (
+    *("name", "type", "phase", "scale", "dataroot_gt", "dataroot_lq", "meta_info_file", "filename_tmpl", "io_backend"),
+    *("gt_size", "use_hflip", "use_rot", "color", "mean", "std", "num_worker_per_gpu", "batch_size_per_gpu"),
+    *("dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"),
+)
+CACHE_DATASET = "TeacherCacheDataset"
+RESERVED_TERMS = ("pix", "percep", "style")
+"""Names under which SRModel logs its own losses (``l_pix`` ...)."""
+
+TERM_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def is_ours(opt: Mapping[str, Any]) -> bool:
+    """Whether the options name anything of the plugin's."""
+    train = opt.get("train")
+    return (
+        opt.get("model_type") in MODEL_TYPES
+        or any(key in opt for key in TOP_KEYS)
+        or any(section.get("type") == CACHE_DATASET for section in _data_sets(opt).values())
+        or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
+    )
+
+
+def exact_data(opt: Mapping[str, Any]) -> bool:
+    """Whether each training sample is to draw from a random stream of its own (``datasets.train.exact_resume``).
+
+    Raises:
+        OptionsError: The key is neither true nor false.
+    """
+    value = _data_sets(opt).get("train", {}).get(EXACT_RESUME, False)
+    if not isinstance(value, bool):
+        raise OptionsError(f"datasets.train.{EXACT_RESUME}", value, "true or false is expected", "Correct the value.")
+    return value
+
+
+def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    sections = opt.get("datasets")
+    sections = sections.items() if isinstance(sections, Mapping) else ()
+    return {phase: section for phase, section in sections if isinstance(section, Mapping)}
+
+
+def trusts_weights(opt: Mapping[str, Any]) -> bool:
+    """Whether files that hold more than tensors may be loaded (:class:`RunSection`)."""
+    return opt.get("trust_weights") is True
+
+
+@contextmanager
+def teacher_paths_kept(opt: dict[str, Any]) -> Iterator[None]:
+    """Undo what BasicSR's ``check_resume`` does to the teacher's keys of ``path`` on resume.
+
+    It points every ``network_*`` at ``<models>/net_*_<iter>.pth``, and turns the param key ``params_ema`` into
+    ``params``; but the teacher is never saved with the student.
+    """
+    path = opt["path"]
+    before = {key: path[key] for key in PathSection.model_fields if key in path}
+    yield
+    for key in PathSection.model_fields:
+        path.pop(key, None)
+    path.update(before)
+
+
+def lq_shape(opt: Mapping[str, Any]) -> tuple[int, int]:
+    """Channels and side of the LQ crops that a run trains on."""
+    train_set = opt["datasets"]["train"]
+    return (1 if train_set.get("color") == "y" else 3), train_set["gt_size"] // opt["scale"]
+
+
+def read(opt: Mapping[str, Any]) -> Distillation:
+    """Check and read the plugin's sections of a training run's options.
+
+    Raises:
+        OptionsError: A key is unknown, missing or of the wrong type.
+    """
+    _check_top_level(opt)
+    train, path = opt["train"], opt["path"]
+    student = check_section(StudentSection, "student", opt.get("student") or {})
+    if student.init == "random":
+        _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
+    return Distillation(
+        network_t=_network("network_t", opt["network_t"]),
+        run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
+        teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
+        student=student,
+        path=check_section(PathSection, "path", _own_path_keys(path)),
+        cache=_cache(opt),
+        terms=_terms(train.get("distill_opt") or {}),
+        amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
+        grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+        nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
+        checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),
+    )
+
+
+def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: section[key] for key in model.model_fields if key in section}
+
+
+def _check_top_level(opt: Mapping[str, Any]) -> None:
+    model_type = opt.get("model_type", MISSING)
+    if model_type not in MODEL_TYPES:
+        raise OptionsError(
+            "model_type",
+            model_type,
+            "the options have distillation sections, which only DistillModel reads",
+            f"Write model_type: DistillModel, or remove {_named_of_ours(opt)}.",
+        )
+    _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
+    _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
+    _require(opt, "train", "", "It holds distill_opt.")
+    _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
+    _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
+
+
+def _named_of_ours(opt: Mapping[str, Any]) -> str:
+    named = [key for key in TOP_KEYS if key in opt]
+    named += [CACHE_DATASET] if any(s.get("type") == CACHE_DATASET for s in _data_sets(opt).values()) else []
+    return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if key in (opt.get("train") or {})])
+
+
+def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:
+    value = section.get(key, MISSING)
+    if value is MISSING or not value:
+        near = nearest(key, [k for k in section if k != key], prefix="Is it there as")
+        raise OptionsError(where + key, value, "DistillModel needs it", f"{purpose} {near if '?' in near else ''}")
+    if not isinstance(value, Mapping):
+        raise OptionsError(where + key, value, "a section of keys is expected", purpose)
+
+
+def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is nobody's and looks like one of ours; others are for BasicSR to judge."""
+    ours, known = tuple(ours), set(known)
+    for key in section:
+        if key in ours or key in known:
+            continue
+        hint = nearest(key, ours)
+        if "?" in hint:
+            raise OptionsError(f"{where}{key}", section[key], "unknown key", hint)
+
+
+def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
+    ours = tuple(PathSection.model_fields)
+    _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
+    return _only(path, PathSection)
+
+
+def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
+    """Check and read our key of ``datasets.train``, if it is a TeacherCacheDataset.
+
+    Raises:
+        OptionsError: It is missing, or other keys would make the cached images wrong.
+    """
+    where = "datasets.train"
+    _refuse_misspelt(section, CacheSection.model_fields, known=STOCK_DATASET_KEYS, where=f"{where}.")
+    for key in ("mean", "std"):
+        if section.get(key) is not None:
+            problem = "a cache holds the teacher's images for inputs that are not normalised"
+            raise OptionsError(f"{where}.{key}", section[key], problem, f"Remove it, or {CACHE_DATASET}.")
+    return check_section(CacheSection, where, _only(section, CacheSection))
+
+
+def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
+    for phase, section in _data_sets(opt).items():
+        key = f"datasets.{phase}"
+        is_cache = section.get("type") == CACHE_DATASET
+        if is_cache and phase != "train":
+            problem = "a teacher cache is for training"
+            raise OptionsError(f"{key}.type", CACHE_DATASET, problem, "Write PairedImageDataset.")
+        if not is_cache and "dataroot_teacher" in section:
+            problem, remedy = f"{section.get('type')} does not read it", f"Write type: {CACHE_DATASET}, or remove it."
+            raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
+    train_set = _data_sets(opt).get("train", {})
+    return read_cache_section(train_set) if train_set.get("type") == CACHE_DATASET else None
+
+
+def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(section.get("type"), str):
+        raise OptionsError(
+            f"{key}.type",
+            section.get("type", MISSING),
+            "the name of an architecture is expected",
+            "Write the class name as in BasicSR's network_g, e.g. EDSR.",
+        )
+    return dict(section)
+
+
+def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
+    terms = {}
+    for name, term in section.items():
+        key = f"train.distill_opt.{name}"
+        if not TERM_NAME.fullmatch(str(name)):
+            raise OptionsError(key, term, "a name has letters, digits, _ and - only", "Choose another name.")
+        if name in RESERVED_TERMS:
+            raise OptionsError(key, term, f"l_{name} is the log name of a loss of SRModel", "Choose another name.")
+        if not isinstance(term, Mapping):
+            raise OptionsError(
+                key,
+                term,
+                "a named term is expected, a section with a type",
+                "Write e.g. contrastive: {type: ContrastiveLoss, loss_weight: 10.0} under train.distill_opt.",
+            )
+        nested = {
+            part: check_section(model, f"{key}.{part}", term[part])
+            for part, model in TERM_PARTS.items()
+            if part in term
+        }
+        if "balance" in nested and term.get("loss_weight", 1.0) != 1.0:
+            problem = "balance sets the weight"
+            raise OptionsError(
+                f"{key}.loss_weight",
+                term["loss_weight"],
+                problem,
+                "Remove loss_weight, or balance.",
+            )
+        terms[str(name)] = check_section(TermSection, key, {**term, **nested})
+    return terms

@@ -1,0 +1,217 @@
+"""The plugin's sections of an options file as pydantic models: their keys, types and defaults. Reading: options.py."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class RunSection(_Section):
+    """Our keys at the top level of the file."""
+
+    trust_weights: bool = False
+    """Load weights files and training states that hold more than tensors. That runs code which is in the file."""
+    tf32: Optional[bool] = None
+    """Whether CUDA may round the inputs of convolutions and matrix products to TF32; none: as torch has it."""
+
+
+class TeacherSection(_Section):
+    """``teacher``: how the teacher is run."""
+
+    random_init: bool = False
+    """Distil from a teacher with random weights (for tests of the machinery); otherwise a weights file is required."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Precision of the teacher's forward pass (autocast); its output is handed on as fp32."""
+    channels_last: bool = False
+    """Keep the teacher's weights and inputs in channels_last memory format."""
+    compile: bool = False
+    """Run the teacher through torch.compile."""
+
+
+class StudentSection(_Section):
+    """``student``: how the student starts. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
+
+    init: Literal["random", "teacher_slice"] = "random"
+    """``teacher_slice``: the teacher's first channels and evenly spread blocks (``networks/student_init.py``). A run
+    that uses the teacher for this alone needs no ``train.distill_opt``."""
+    compile: bool = False
+    """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
+
+
+class AmpSection(_Section):
+    """``train.amp``: the precision in which the student is trained (``networks/precision.py``)."""
+
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Of the student's forward and backward pass (autocast); weights, losses and validation stay in fp32."""
+    init_scale: float = Field(default=65536.0, ge=1)
+    """With fp16: what losses are multiplied with at first; halved at every overflow."""
+    growth_interval: int = Field(default=2000, ge=1)
+    """With fp16: the scale is doubled after so many iterations without an overflow."""
+
+
+class PathSection(_Section):
+    """The teacher's keys in ``path``."""
+
+    pretrain_network_t: Optional[str] = None
+    param_key_t: Optional[str] = "params"
+    strict_load_t: bool = True
+
+
+class CacheSection(_Section):
+    """Our key in ``datasets.train`` with ``type: TeacherCacheDataset``."""
+
+    dataroot_teacher: str
+    """The cache, as scripts/cache_teacher.py makes it."""
+
+
+class GradNormLogSection(_Section):
+    """``train.grad_norm_log``: when the gradient norm of each term is logged. It costs one backward pass a term."""
+
+    first: int = Field(default=3, ge=0)
+    """Log it in this many iterations at the start of the run."""
+    every: int = Field(default=0, ge=0)
+    """And then every so many iterations; 0: never again."""
+
+
+class NonfiniteSection(_Section):
+    """The keys of ``train`` about losses and gradients that are NaN or infinite."""
+
+    nan_policy: Literal["raise", "skip"] = "raise"
+    """``raise``: end the run. ``skip``: leave such an iteration out: no update, of nothing."""
+    max_skipped: int = Field(default=10, ge=1)
+    """How many iterations may be left out in the whole run, resumed or not; the next one ends it."""
+
+
+class CheckpointsSection(_Section):
+    """``checkpoints``: which ones stay; all of them unless ``keep_last`` is given."""
+
+    keep_last: Optional[int] = Field(default=None, ge=1)
+    """So many of the newest; with 2 or more there is one to fall back to."""
+    keep_best: Optional[str] = None
+    """A metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
+
+
+class TapsSection(_Section):
+    """``taps`` of a term: which feature maps it compares, pair by pair, as module paths (``distill/taps.py``)."""
+
+    student: list[str] = Field(min_length=1)
+    teacher: list[str] = Field(min_length=1)
+
+
+class ConnectorSection(_Section):
+    """``connector`` of a term: a convolution a tap from the student's channels to the teacher's."""
+
+    kernel_size: Literal[1, 3, 5, 7] = 1
+
+
+class BalanceSection(_Section):
+    """``balance`` of a term: its weight follows its gradient; a ``loss_weight`` other than 1 beside it is refused.
+
+    See ``distill/term_weights.py``.
+    """
+
+    target: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """What the norm of the term's gradient is to be, as a multiple of L_rec's."""
+    every: int = Field(default=20, ge=1)
+    """The norms are measured every so many iterations; each time costs two backward passes."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """How much of the running ratio a measurement leaves as it was."""
+
+
+class LossArguments(BaseModel):
+    """Arguments that mean the same in every loss that has them, BasicSR's and ours."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    loss_weight: float = Field(default=1.0, ge=0)
+    eps: float = Field(default=1e-6, gt=0)
+
+
+class TermSection(BaseModel):
+    """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    type: str
+    taps: Optional[TapsSection] = None
+    connector: Optional[ConnectorSection] = None
+    start: int = Field(default=1, ge=1)
+    """First iteration in which the term counts."""
+    stop: Optional[int] = Field(default=None, ge=1)
+    """Last iteration in which it counts; none: to the end."""
+    schedule: Optional[list[list[float]]] = None
+    """``[[iteration, factor], ...]``: what the weight is multiplied with; linear between points, constant outside."""
+    balance: Optional[BalanceSection] = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_a_function(cls, points: Optional[list[list[float]]]) -> Optional[list[list[float]]]:
+        if points is None:
+            return None
+        if not points or any(len(point) != 2 for point in points):
+            raise ValueError("a list of [iteration, factor] pairs is expected, e.g. [[1, 0.0], [1000, 1.0]]")
+        iterations = [point[0] for point in points]
+        if any(b <= a for a, b in zip([0, *iterations], iterations)) or any(i != int(i) for i in iterations):
+            raise ValueError("its iterations must be whole numbers from 1 that rise")
+        if any(not 0 <= factor < math.inf for _, factor in points):
+            raise ValueError("its factors must be numbers from 0")
+        return points
+
+    @model_validator(mode="after")
+    def _starts_before_it_stops(self) -> TermSection:
+        if self.stop is not None and self.stop < self.start:
+            raise ValueError(f"stop ({self.stop}) comes before start ({self.start})")
+        return self
+
+    def is_active(self, iteration: int) -> bool:
+        """Whether the term counts in an iteration (the first is 1)."""
+        return self.start <= iteration and (self.stop is None or iteration <= self.stop)
+
+    def loss_options(self) -> dict[str, Any]:
+        """What :func:`basicsr.losses.build_loss` takes."""
+        return {"type": self.type, **(self.model_extra or {})}
+
+
+TERM_PARTS = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
+"""Sections within a term."""
+
+SECTIONS = {
+    "": RunSection,
+    "teacher": TeacherSection,
+    "student": StudentSection,
+    "path": PathSection,
+    "checkpoints": CheckpointsSection,
+    "datasets.train": CacheSection,
+    "train": NonfiniteSection,
+    "train.amp": AmpSection,
+    "train.grad_norm_log": GradNormLogSection,
+    "train.distill_opt.<name>": TermSection,
+    **{f"train.distill_opt.<name>.{part}": model for part, model in TERM_PARTS.items()},
+}
+"""Every model of ours by the section that it describes; docs/options.md is made from it."""
+
+
+class Distillation(BaseModel):
+    """Everything of ours that a run's options say, checked and with defaults filled in."""
+
+    network_t: dict[str, Any]
+    run: RunSection
+    teacher: TeacherSection
+    student: StudentSection
+    path: PathSection
+    cache: Optional[CacheSection]
+    """Where the teacher's images come from, if not from the teacher."""
+    terms: dict[str, TermSection]
+    amp: AmpSection
+    grad_norm_log: GradNormLogSection
+    nonfinite: NonfiniteSection
+    checkpoints: CheckpointsSection
+
+    @property
+    def has_taps(self) -> bool:
+        """Whether a term compares feature maps."""
+        return any(term.taps is not None for term in self.terms.values())

@@ -1,0 +1,1 @@
+"""What the processes of a distributed run know of and tell each other."""

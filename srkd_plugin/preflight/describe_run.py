@@ -1,0 +1,203 @@
+"""What a run of an options file would be: sizes, terms, data, disk and folder; found without running or writing."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from basicsr.archs import build_network
+from basicsr.utils import registry
+
+from srkd_plugin.options import reader, sections
+from srkd_plugin.preflight import basicsr_sections, run_checks
+from srkd_plugin.preflight.image_pairs import FoundPairs
+
+VALUE_RANGE = (
+    "images are in 0..1 here: divide a weight that is stated for images in 0..255 by 255 if its loss grows with the "
+    "images (L1 beside it does not change); ratios, cosines and affinities have the same weight in both"
+)
+BYTES = 4
+"""Of a parameter."""
+
+
+def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Check parsed options as a run of ours would, and say what the run would be.
+
+    Args:
+        opt: As BasicSR's ``parse_options`` returns them. Options that name nothing of ours are checked, too.
+
+    Returns:
+        Plain values, for people (:func:`lines`) and for JSON. Sizes are in bytes.
+
+    Raises:
+        OptionsError: The first thing that is wrong.
+    """
+    ours, training = reader.is_ours(opt), opt["is_train"]
+    if training and ours:
+        run_checks.check(opt)
+    elif training:
+        basicsr_sections.check_values(opt)
+    basicsr_sections.find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
+    found = basicsr_sections.check_datasets(opt) if training else _test_sets(opt)
+    facts: dict[str, Any] = {
+        "name": opt["name"],
+        "purpose": "training" if training else "testing",
+        "model_type": opt.get("model_type"),
+        "of_this_plugin": ours,
+        "scale": opt["scale"],
+        "student": _network(opt, "g"),
+        "teacher": _network(opt, "t") if ours and training else None,
+        "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
+        "folder": _folder(opt),
+    }
+    if training:
+        facts.update(training=_training(opt), terms=_terms(opt), disk=_disk(opt, facts["student"]["parameters"]))
+    return facts
+
+
+def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
+    found = {}
+    for phase, section in opt["datasets"].items():
+        key = f"datasets.{phase}"
+        cls = basicsr_sections.find_class(registry.DATASET_REGISTRY, key, section)
+        found[phase] = basicsr_sections.find_images(key, cls, section, opt["scale"], train=False)
+    return found
+
+
+def _network(opt: Mapping[str, Any], role: str) -> dict[str, Any]:
+    section = opt[f"network_{role}"]
+    net = run_checks.build(f"network_{role}", opt, build_network)
+    return {
+        "type": section["type"],
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "weights": opt["path"].get(f"pretrain_network_{role}"),
+    }
+
+
+def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -> dict[str, Any]:
+    return {
+        "section": f"datasets.{phase}",
+        "type": section["type"],
+        "gt": section.get("dataroot_gt"),
+        "pairs": None if found is None else found.pairs,
+        "smallest_gt": None if found is None else list(found.smallest_gt),
+    }
+
+
+def _training(opt: Mapping[str, Any]) -> dict[str, Any]:
+    train, train_set = opt["train"], opt["datasets"]["train"]
+    return {
+        "iterations": int(train["total_iter"]),
+        "images_a_gpu": train_set["batch_size_per_gpu"],
+        "gt_size": train_set["gt_size"],
+        "optimizer": train["optim_g"]["type"],
+        "lr": train["optim_g"]["lr"],
+        "scheduler": train["scheduler"]["type"],
+        "ema_decay": train.get("ema_decay", 0),
+        "precision": reader.read(opt).amp.precision if reader.is_ours(opt) else "fp32",
+    }
+
+
+def _terms(opt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The losses with their weights, those of SRModel first."""
+    train = opt["train"]
+    stock = [
+        {"name": name, "type": train[key]["type"], "weight": _weight(train[key]), "when": "always"}
+        for key, name in (("pixel_opt", "l_pix"), ("perceptual_opt", "l_percep"))
+        if train.get(key)
+    ]
+    if not reader.is_ours(opt):
+        return stock
+    return stock + [
+        {
+            "name": f"l_{name}",
+            "type": term.type,
+            "weight": _weight(term.loss_options()) if term.balance is None else None,
+            "balance": None if term.balance is None else term.balance.target,
+            "taps": None if term.taps is None else term.taps.model_dump(),
+            "when": _when(term),
+        }
+        for name, term in reader.read(opt).terms.items()
+    ]
+
+
+def _weight(section: Mapping[str, Any]) -> Optional[float]:
+    """``loss_weight`` as the options or the loss's signature have it; None where the loss has no such argument."""
+    cls = basicsr_sections.find_class(registry.LOSS_REGISTRY, "", section)
+    parameter = inspect.signature(cls).parameters.get("loss_weight")
+    return section.get("loss_weight", None if parameter is None else parameter.default)
+
+
+def _when(term: sections.TermSection) -> str:
+    when = "always" if term.start == 1 and term.stop is None else f"from {term.start} to {term.stop or 'the end'}"
+    return when if term.schedule is None else f"{when}, times {term.schedule}"
+
+
+def _disk(opt: Mapping[str, Any], parameters: int) -> dict[str, int]:
+    """Of the checkpoints, if all are kept: the weights, with EMA's, and Adam's two moments; without connectors."""
+    copies = (2 if opt["train"].get("ema_decay", 0) > 0 else 1) + 2
+    saves = int(opt["train"]["total_iter"] // opt["logger"]["save_checkpoint_freq"]) + 1
+    root = Path(opt["path"]["experiments_root"])
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    each = copies * parameters * BYTES
+    return {"checkpoint": each, "checkpoints": saves, "needed": each * saves, "free": shutil.disk_usage(there).free}
+
+
+def _folder(opt: Mapping[str, Any]) -> dict[str, Any]:
+    path = opt["path"]
+    folder = Path(path["experiments_root"] if opt["is_train"] else path["results_root"])
+    states = [int(file.stem) for file in folder.glob("training_states/*.state") if file.stem.isdigit()]
+    return {"path": str(folder), "is_there": folder.is_dir(), "newest_state": max(states, default=None)}
+
+
+def lines(facts: Mapping[str, Any]) -> list[str]:
+    """The facts of :func:`describe`, for people."""
+    own = "" if facts["of_this_plugin"] else "; it names nothing of srkd_plugin: a stock BasicSR run"
+    text = [f"{facts['name']}: {facts['purpose']}, {facts['model_type']}, x{facts['scale']}{own}"]
+    for role in ("student", "teacher"):
+        net = facts[role]
+        if net is not None:
+            text.append(f"{role}: {net['type']}, {net['parameters']:,} parameters, weights: {net['weights']}")
+    if facts["purpose"] == "training":
+        text += _training_lines(facts)
+    for found in facts["data"]:
+        h, w = found["smallest_gt"] or ("?", "?")
+        count = "not looked into" if found["pairs"] is None else f"{found['pairs']:,} pairs, smallest GT seen {h}x{w}"
+        text.append(f"{found['section']}: {count} ({found['gt']})")
+    return text + _folder_lines(facts)
+
+
+def _training_lines(facts: Mapping[str, Any]) -> list[str]:
+    train, disk = facts["training"], facts["disk"]
+    text = [
+        f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images a GPU, "
+        f"gt_size {train['gt_size']}, {train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
+        f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
+    ]
+    for term in facts["terms"]:
+        weight = f"weight {term['weight']}" if term["weight"] is not None else "no loss_weight"
+        if term.get("balance") is not None:
+            weight = f"balanced to {term['balance']} times the gradient of l_pix"
+        taps = f", taps {term['taps']['student']} to {term['taps']['teacher']}" if term.get("taps") else ""
+        text.append(f"term {term['name']}: {term['type']}, {weight}, {term['when']}{taps}")
+    if facts["of_this_plugin"]:
+        text.append(f"value range: {VALUE_RANGE}")
+    short = " MORE THAN IS FREE" if disk["needed"] > disk["free"] else ""
+    text.append(
+        f"disk: {disk['checkpoints']} checkpoints of about {disk['checkpoint'] / 1e6:,.0f} MB are "
+        f"{disk['needed'] / 1e9:.1f} GB, {disk['free'] / 1e9:.1f} GB are free{short}"
+    )
+    return text
+
+
+def _folder_lines(facts: Mapping[str, Any]) -> list[str]:
+    folder = facts["folder"]
+    if not folder["is_there"]:
+        return [f"writes to: {folder['path']} (new)"]
+    text = [f"writes to: {folder['path']}, which is there: it would be renamed to {facts['name']}_archived_<time>"]
+    if folder["newest_state"] is not None:
+        text.append(f"with --auto_resume: it goes on there after iteration {folder['newest_state']:,}")
+    return text

@@ -1,0 +1,298 @@
+"""What a table's YAML file asks for, and the options files of its runs.
+
+    name: cpu                            # runs are called cpu_<method>_s<seed>
+    seeds: [0, 1, 2]
+    baseline: none                       # what the methods are compared with
+    common: {...}                        # merged into every options file
+    distill: {...}                       # merged into those that name a teacher
+    teacher: {file: teacher_edsr_l.yml, set: {...}, seed: 100}     # or {weights: FILE, param_key: params, network: ...}
+    methods:
+      none: {file: student_edsr_m.yml}
+      output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
+    caches: {plain: [--with_images]}     # flags of cache_teacher.py; a method uses one with cache: plain
+    groups: {main: {title: ..., sets: [Set5]}}
+    pairs: [[output, none]]              # further differences to report
+    sets:
+      Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}
+
+Options files are named relative to the folder above the table's. A section that is merged in goes key by key, but for
+one that names another ``type``, which replaces what was there: its other keys belong to the old type. (Not so in
+``datasets``: there TeacherCacheDataset takes all keys of PairedImageDataset.)
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from srkd_plugin.errors import MISSING, InputError, nearest
+from srkd_plugin.options.validate import check_section
+
+TEST_FILE = "test_student.yml"
+"""The options file that every test run starts from."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TeacherRow(_Section):
+    """``teacher``: trained by the table from an options file, or given as weights."""
+
+    file: Optional[str] = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    weights: Optional[str] = None
+    param_key: Optional[str] = "params"
+    network: Optional[dict[str, Any]] = None
+    """``network_g`` of the teacher, to test given weights."""
+
+
+class Method(_Section):
+    """A row of the table."""
+
+    file: str
+    label: Optional[str] = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    seeds: Optional[list[int]] = None
+    baseline: Optional[str] = None
+    cache: Optional[str] = None
+    """Which of ``caches`` the teacher's images come from; without one it runs live."""
+    group: str = "main"
+    budget: Optional[str] = None
+    """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""
+
+
+class Group(_Section):
+    """A table of its own in the report."""
+
+    title: str
+    sets: Optional[list[str]] = None
+    """Test sets that it shows; all of them by default."""
+
+
+class BenchmarkSet(_Section):
+    """A folder of HR images and one of LR images of the same names."""
+
+    dataroot_gt: str
+    dataroot_lq: str
+
+
+class Table(_Section):
+    """A table's file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    seeds: list[int] = Field(min_length=1)
+    baseline: str
+    common: dict[str, Any] = Field(default_factory=dict)
+    distill: dict[str, Any] = Field(default_factory=dict)
+    teacher: TeacherRow
+    methods: dict[str, Method] = Field(min_length=1)
+    caches: dict[str, list[str]] = Field(default_factory=dict)
+    groups: dict[str, Group] = Field(default_factory=dict)
+    pairs: list[list[str]] = Field(default_factory=list)
+    sets: dict[str, BenchmarkSet] = Field(min_length=1)
+
+    def seeds_of(self, method: str) -> list[int]:
+        """The seeds that a method is run with."""
+        return self.methods[method].seeds or self.seeds
+
+    def baseline_of(self, method: str) -> str:
+        """What a method is compared with."""
+        return self.methods[method].baseline or self.baseline
+
+    def label_of(self, method: str) -> str:
+        """How a method is called in the report."""
+        return (method in self.methods and self.methods[method].label) or method
+
+    def cache_path(self, cache: str) -> str:
+        """Where a cache is, below the working directory."""
+        return f"tables/{self.name}/cache_{cache}.lmdb"
+
+
+NESTED = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
+TEACHER = "teacher"
+"""Name of the teacher's row."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and the test of what it made.
+
+    Attributes:
+        method: Row of the table; ``teacher`` for the teacher.
+        seed: ``manual_seed``.
+        name: The experiment's name; the method's and the seed's.
+        train: Options of the training; None for a teacher that is given as weights.
+        test: Options of the test.
+        cache_flags: How the cache that the training names is made, if it names one.
+    """
+
+    method: str
+    seed: int
+    name: str
+    train: Optional[dict[str, Any]]
+    test: dict[str, Any]
+    cache_flags: Sequence[str] = ()
+
+    @property
+    def cache(self) -> Optional[str]:
+        """The teacher cache that the training reads, below the working directory."""
+        return self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the training reads the teacher's weights or images."""
+        return self.train is not None and ("network_t" in self.train or self.cache is not None)
+
+    @property
+    def scale(self) -> int:
+        """The SR factor."""
+        return self.test["scale"]
+
+
+def read_table(file: Path) -> Table:
+    """Read and check a table's file.
+
+    Raises:
+        InputError: It is not there, not YAML, or says something that cannot be.
+        OptionsError: A key is unknown, missing or of the wrong type.
+    """
+    content = _read_yaml(file)
+    nested: dict[str, Any] = {"teacher": check_section(TeacherRow, "teacher", content.get("teacher"))}
+    for section, model in NESTED.items():
+        rows = content.get(section, {})
+        if not isinstance(rows, Mapping):
+            raise InputError(section, rows, "a section of names is expected", f"See {file}.")
+        nested[section] = {str(name): check_section(model, f"{section}.{name}", row) for name, row in rows.items()}
+    table = check_section(Table, str(file), {**content, **nested})
+    _check_names(table)
+    return table
+
+
+def _check_names(table: Table) -> None:
+    if (table.teacher.file is None) == (table.teacher.weights is None):
+        raise InputError("teacher", MISSING, "either file or weights is expected", "Give one of them.")
+    if TEACHER in table.methods:
+        raise InputError("methods.teacher", MISSING, "this is the teacher's own row", "Choose another name.")
+    wanted = [("baseline", table.baseline), *((f"methods.{m}.baseline", table.baseline_of(m)) for m in table.methods)]
+    wanted += [(f"pairs.{i}", name) for i, pair in enumerate(table.pairs) for name in pair]
+    for key, name in wanted:
+        if name not in table.methods:
+            raise InputError(key, name, "there is no such method", nearest(name, table.methods))
+    for i, pair in enumerate(table.pairs):
+        if len(pair) != 2:
+            raise InputError(f"pairs.{i}", pair, "two methods are expected", "Write [method, compared with].")
+    for method in table.methods:
+        missing = set(table.seeds_of(method)) - set(table.seeds_of(table.baseline_of(method)))
+        if missing:
+            problem = f"its baseline {table.baseline_of(method)} is not run with {sorted(missing)}"
+            raise InputError(f"methods.{method}.seeds", table.seeds_of(method), problem, "Give both the same seeds.")
+    for name, method in table.methods.items():
+        if method.cache is not None and method.cache not in table.caches:
+            hint = nearest(method.cache, table.caches)
+            raise InputError(f"methods.{name}.cache", method.cache, "there is no such cache", hint)
+    for name, group in table.groups.items():
+        for test_set in group.sets or []:
+            if test_set not in table.sets:
+                raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
+
+
+def plan_runs(table: Table, file: Path) -> list[Run]:
+    """The runs of a table, the teacher's first, then seed by seed, so that a part of them is a table already.
+
+    Args:
+        table: What is asked for.
+        file: The table's file.
+
+    Raises:
+        InputError: An options file is not there.
+    """
+    options = file.resolve().parent.parent
+    teacher = _teacher_run(table, options)
+    runs = [teacher]
+    for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
+        runs += [_student_run(table, options, teacher, m, seed) for m in table.methods if seed in table.seeds_of(m)]
+    return runs
+
+
+def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a training leaves its weights, below the working directory, and under which key they are to be tested."""
+    with_ema = train["train"].get("ema_decay", 0) > 0
+    return f"experiments/{train['name']}/models/net_g_latest.pth", "params_ema" if with_ema else "params"
+
+
+def merge(base: Any, change: Any, replace_types: bool = True) -> Any:
+    """``change`` merged into ``base``, as the module says; neither is altered."""
+    if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
+        return copy.deepcopy(change)
+    if replace_types and "type" in change and change["type"] != base.get("type"):
+        return copy.deepcopy(dict(change))
+    merged = copy.deepcopy(dict(base))
+    for key, value in change.items():
+        merged[key] = merge(base.get(key), value, replace_types and key != "datasets")
+    return merged
+
+
+def _teacher_run(table: Table, options: Path) -> Run:
+    row, name = table.teacher, f"{table.name}_{TEACHER}"
+    if row.file is None:
+        network = row.network or _read_yaml(options / "teacher_edsr_l.yml")["network_g"]
+        return Run(TEACHER, row.seed, name, None, _test(table, options, name, network, (row.weights, row.param_key)))
+    train = merge(merge(_read_yaml(options / row.file), table.common), row.set)
+    train.update(name=name, manual_seed=row.seed)
+    return Run(TEACHER, row.seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
+
+
+def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: int) -> Run:
+    row, name = table.methods[method], f"{table.name}_{method}_s{seed}"
+    train = merge(_read_yaml(options / row.file), table.common)
+    if "network_t" in train:
+        weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
+        train = merge(train, {"path": {"pretrain_network_t": weights, "param_key_t": param_key}})
+        train = merge(merge(train, {"network_t": teacher.test["network_g"]}), table.distill)
+    flags: Sequence[str] = ()
+    if row.cache is not None:
+        cached = {"type": "TeacherCacheDataset", "dataroot_teacher": table.cache_path(row.cache)}
+        train, flags = merge(train, {"datasets": {"train": cached}}), table.caches[row.cache]
+    train = merge(train, row.set)
+    train.update(name=name, manual_seed=seed)
+    return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
+
+
+def _test(
+    table: Table, options: Path, name: str, network: Mapping[str, Any], weights: tuple[str, str]
+) -> dict[str, Any]:
+    test = _read_yaml(options / TEST_FILE)
+    test.update(name=f"{name}_test", network_g=dict(network))
+    if "num_gpu" in table.common:
+        test["num_gpu"] = table.common["num_gpu"]
+    test["datasets"] = {
+        f"test_{i}": {
+            "name": set_name,
+            "type": "PairedImageDataset",
+            "dataroot_gt": test_set.dataroot_gt,
+            "dataroot_lq": test_set.dataroot_lq,
+            "io_backend": {"type": "disk"},
+        }
+        for i, (set_name, test_set) in enumerate(table.sets.items())
+    }
+    test["path"].update(pretrain_network_g=weights[0], param_key_g=weights[1])
+    test["val"].update(save_img=True)
+    return test
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("file", str(file), f"it cannot be read ({error})", "Correct its path or its text.") from error
+    if not isinstance(content, Mapping):
+        raise InputError("file", str(file), "it holds no options", "Give a YAML file of keys.")
+    return dict(content)

@@ -1,0 +1,142 @@
+"""The report of a table: Markdown, JSON and plots, from stored results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Optional
+
+from srkd_plugin.tables.paired_stats import Difference, Interval, PsnrTable
+from srkd_plugin.tables.plan import TEACHER, Group, Table
+from srkd_plugin.tables.results import BICUBIC, Results
+from srkd_plugin.utils.files import write_atomically, write_json
+
+NOTE = (
+    "PSNR in dB, Y channel, mean over images and seeds (in brackets the standard deviation over the seeds); below it "
+    "the paired difference to the row's baseline with its 95 % intervals over seeds | over images (Student's t). Bold: "
+    "both leave zero out."
+)
+
+
+def write_report(table: Table, results: Results, folder: Path) -> None:
+    """Write ``table.md``, ``table.json``, ``gain.png`` and ``curves.png``; ``budget.png`` where rows have a ``budget``.
+
+    Args:
+        table: What the rows are called and compared with.
+        results: What was measured; rows without results are left out.
+        folder: Where to write.
+    """
+    from srkd_plugin.tables.plots import draw_budget, draw_curves, draw_gains
+
+    write_atomically(folder / "table.md", (markdown(table, results) + "\n").encode())
+    write_json(folder / "table.json", as_json(table, results))
+    draw_gains(table, PsnrTable(results.images), folder / "gain.png")
+    draw_curves(table, results.curves, folder / "curves.png")
+    draw_budget(table, results, folder / "budget.png")
+
+
+def markdown(table: Table, results: Results) -> str:
+    """The tables of all groups, and of the pairs."""
+    psnr = PsnrTable(results.images)
+    parts = [NOTE]
+    for key in dict.fromkeys(method.group for method in table.methods.values()):
+        rows = [name for name, method in table.methods.items() if method.group == key and _measured(psnr, table, name)]
+        if rows:
+            group = table.groups.get(key, Group(title=key))
+            parts.append(f"### {group.title}\n\n{_group(table, results, psnr, rows, group.sets or list(table.sets))}")
+    pairs = [pair for pair in table.pairs if all(_measured(psnr, table, name) for name in pair)]
+    if pairs:
+        parts.append(f"### Pairs\n\n{_pairs(table, psnr, pairs)}")
+    costs = _costs(table, results)
+    if costs:
+        parts.append(f"### CPU time\n\n{costs}")
+    return "\n\n".join(parts)
+
+
+def as_json(table: Table, results: Results) -> dict[str, Any]:
+    """The same figures for programs: ``methods[name][set]`` and ``pairs``."""
+    psnr = PsnrTable(results.images)
+    methods: dict[str, Any] = {}
+    for name in [BICUBIC, TEACHER, *table.methods]:
+        for test_set in table.sets:
+            if psnr.seeds(name, test_set):
+                methods.setdefault(name, {})[test_set] = {
+                    "mean": psnr.mean(name, test_set),
+                    "seeds": dict(zip(psnr.seeds(name, test_set), psnr.means(name, test_set))),
+                    "difference": _json_of(_difference(table, psnr, name, test_set)),
+                }
+    pairs = [
+        {"method": a, "against": b, "set": s, "difference": _json_of(psnr.difference(a, b, s))}
+        for a, b in table.pairs
+        for s in table.sets
+    ]
+    return {"table": table.name, "methods": methods, "pairs": pairs}
+
+
+def _measured(psnr: PsnrTable, table: Table, name: str) -> bool:
+    return any(psnr.seeds(name, test_set) for test_set in table.sets)
+
+
+def _group(table: Table, results: Results, psnr: PsnrTable, rows: Sequence[str], sets: Sequence[str]) -> str:
+    parameters = {run.method: run.parameters for run in results.runs}
+    lines = ["| | seeds | parameters | " + " | ".join(sets) + " |", "|---|---|---|" + "---|" * len(sets)]
+    for name in [row for row in (BICUBIC, TEACHER) if _measured(psnr, table, row)] + list(rows):
+        seeds = len(psnr.seeds(name, sets[0]))
+        count = f"{parameters[name]:,d}" if name in parameters else ""
+        cells = [_cell(psnr, name, s, _difference(table, psnr, name, s)) for s in sets]
+        lines.append(f"| {table.label_of(name)} | {seeds if count else ''} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _difference(table: Table, psnr: PsnrTable, name: str, test_set: str) -> Optional[Difference]:
+    if name not in table.methods or table.baseline_of(name) == name:
+        return None
+    return psnr.difference(name, table.baseline_of(name), test_set)
+
+
+def _cell(psnr: PsnrTable, name: str, test_set: str, difference: Optional[Difference]) -> str:
+    if not psnr.seeds(name, test_set):
+        return ""
+    spread = psnr.spread(name, test_set)
+    text = f"{psnr.mean(name, test_set):.3f}" + (f" ({spread:.3f})" if spread is not None else "")
+    return text if difference is None else f"{text}<br>{_describe(difference)}"
+
+
+def _describe(difference: Difference) -> str:
+    seeds, images = difference.over_seeds, difference.over_images
+    text = f"{seeds.mean:+.3f} ({_half(seeds)} \\| {_half(images)})"
+    return f"**{text}**" if seeds.is_clear_of_zero and images.is_clear_of_zero else text
+
+
+def _half(interval: Interval) -> str:
+    return "one" if interval.half_width is None else f"±{interval.half_width:.3f}"
+
+
+def _pairs(table: Table, psnr: PsnrTable, pairs: Sequence[Sequence[str]]) -> str:
+    sets = list(table.sets)
+    lines = ["| | seeds | " + " | ".join(sets) + " |", "|---|---|" + "---|" * len(sets)]
+    for a, b in pairs:
+        found = [psnr.difference(a, b, s) for s in sets]
+        cells = ["" if d is None else _describe(d) for d in found]
+        seeds = found[0].over_seeds.count if found[0] else ""
+        lines.append(f"| {table.label_of(a)} − {table.label_of(b)} | {seeds} | " + " | ".join(cells) + " |")  # noqa: RUF001
+    return "\n".join(lines)
+
+
+def _costs(table: Table, results: Results) -> str:
+    """CPU seconds of the rows that have a ``budget``, mean over the runs in which it was measured."""
+    lines = []
+    for name, method in table.methods.items():
+        runs = [run for run in results.runs if run.method == name and run.cpu_seconds > 0]
+        if method.budget is not None and runs:
+            training, cache = (fmean(getattr(run, key) for run in runs) for key in ("cpu_seconds", "cache_cpu_seconds"))
+            cells = (table.label_of(name), len(runs), f"{runs[0].iterations:,}", f"{training:.0f}", f"{cache:.0f}")
+            lines.append("| " + " | ".join(map(str, (*cells, f"{training + cache:.0f}"))) + " |")
+    header = "| | seeds | iterations | training, CPU seconds | making the cache | together |\n|---|---|---|---|---|---|"
+    return "\n".join([header, *lines]) if lines else ""
+
+
+def _json_of(difference: Optional[Difference]) -> Optional[dict[str, Any]]:
+    return None if difference is None else asdict(difference)

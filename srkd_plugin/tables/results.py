@@ -1,0 +1,231 @@
+"""What a finished run is worth: PSNR image by image, and on the way there; and the tables of it that are kept."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, get_type_hints
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.tables.plan import TEACHER, Run, Table
+from srkd_plugin.utils.files import write_atomically
+
+BICUBIC = "bicubic"
+CPU = r"([\d.]+) s of CPU time"
+DIGITS = 4
+"""Of PSNR in the stored files; BasicSR's log has as many."""
+AGREE = 1e-3
+"""By how many dB results of the same weights may differ from machine to machine: a few pixels are rounded otherwise."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """PSNR of one image: Y channel, ``scale`` pixels cropped, in dB."""
+
+    method: str
+    seed: int
+    set: str
+    image: str
+    psnr: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """PSNR of a validation during training, in dB."""
+
+    method: str
+    seed: int
+    iteration: int
+    psnr: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: what it trained and for how long."""
+
+    method: str
+    seed: int
+    parameters: int
+    iterations: int
+    seconds: float
+    """Of all its training commands together; 0 where the teacher's weights were given."""
+    cpu_seconds: float = 0.0
+    """CPU time of all threads and workers of the same commands; 0 where it was not measured."""
+    cache_cpu_seconds: float = 0.0
+    """That of making the teacher cache that it reads, which it may share with other runs; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report is made of."""
+
+    images: Sequence[ImageResult]
+    curves: Sequence[CurvePoint]
+    runs: Sequence[RunResult]
+
+
+FILES = {"images": ImageResult, "curves": CurvePoint, "runs": RunResult}
+KEYS = {
+    "images": ("method", "seed", "set", "image"),
+    "curves": ("method", "seed", "iteration"),
+    "runs": ("method", "seed"),
+}
+"""What names a row of a file."""
+MEASURED = {"images": "psnr", "curves": "psnr", "runs": "iterations"}
+"""What is the same wherever such a row was made."""
+
+
+def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Optional[Path] = None) -> dict[str, Any]:
+    """Measure the SR images that a run's test wrote.
+
+    Args:
+        run: The run.
+        root: The working directory of its commands.
+        train_log: What its training printed; need not exist where the weights were given.
+        test_log: What its test printed.
+        cache_log: What making its teacher cache printed, if it has one that the table made.
+
+    Returns:
+        ``psnr[set][image]`` of the run and of bicubic interpolation, ``curve``, and the keys of :class:`RunResult`
+        from ``parameters`` on; JSON.
+
+    Raises:
+        InputError: The images are not those that BasicSR's own figure in the log is of.
+    """
+    from srkd_plugin.evaluate.compare_images import compare
+
+    trained = train_log.read_text("utf-8", errors="replace") if run.train is not None else ""
+    tested = test_log.read_text("utf-8", errors="replace")
+    psnr: dict[str, dict[str, dict[str, float]]] = {"run": {}, BICUBIC: {}}
+    for section in run.test["datasets"].values():
+        name = section["name"]
+        images = root / "results" / run.test["name"] / "visualization" / name
+        hr, lq = root / section["dataroot_gt"], root / section["dataroot_lq"]
+        found = compare(hr, lq, {"run": images}, run.scale).psnr
+        for system in psnr:
+            psnr[system][name] = {image: round(value, DIGITS) for image, value in found[system].items()}
+        _check_against_log(run, name, psnr["run"][name], tested)
+    return {
+        "psnr": psnr,
+        "curve": read_curve(trained),
+        "parameters": int(re.findall(r"with parameters: ([\d,]+)", tested)[-1].replace(",", "")),
+        "iterations": run.train["train"]["total_iter"] if run.train else 0,
+        "seconds": _total(trained, r"after ([\d.]+) s\b"),
+        "cpu_seconds": _total(trained, CPU),
+        "cache_cpu_seconds": _total(_text(cache_log), CPU),
+    }
+
+
+def _total(log: str, pattern: str) -> float:
+    """The sum over all times that a command was started."""
+    return round(sum(map(float, re.findall(rf"exit code -?\d+ .*?{pattern}", log))), 2)
+
+
+def _text(log: Optional[Path]) -> str:
+    return log.read_text("utf-8", errors="replace") if log is not None and log.exists() else ""
+
+
+def read_curve(log: str) -> list[tuple[int, float]]:
+    """(iteration, PSNR in dB) of the validations in a training's log; the last counts if one was repeated."""
+    curve, iteration = {}, 0
+    for line in log.splitlines():
+        if found := re.search(r"\biter:\s*([\d,]+)", line):
+            iteration = int(found.group(1).replace(",", ""))
+        elif found := re.search(r"# psnr: ([\d.]+)", line):
+            curve[iteration] = float(found.group(1))
+    return sorted(curve.items())
+
+
+def _check_against_log(run: Run, name: str, psnr: Mapping[str, float], log: str) -> None:
+    """BasicSR has measured the same images: its mean and ours must agree."""
+    said = re.findall(rf"Validation {re.escape(name)}\s+# psnr: ([\d.]+)", log)
+    mean = sum(psnr.values()) / len(psnr)
+    if not said or abs(float(said[-1]) - mean) > 2e-4:
+        problem = f"BasicSR logged {said[-1] if said else 'no'} dB of {name}, and its images have {mean:.4f} dB"
+        raise InputError("run", run.name, problem, f"Remove results/{run.test['name']} and run the table again.")
+
+
+def collect(runs: Iterable[Run], records: Mapping[str, Mapping[str, Any]]) -> Results:
+    """The results of those runs that have a record (by run name)."""
+    images: list[ImageResult] = []
+    curves, summary = [], []
+    for run in runs:
+        record = records.get(run.name)
+        if record is None:
+            continue
+        if not images:
+            images += _image_results(BICUBIC, 0, record["psnr"][BICUBIC])
+        images += _image_results(run.method, run.seed, record["psnr"]["run"])
+        curves += [CurvePoint(run.method, run.seed, iteration, psnr) for iteration, psnr in record["curve"]]
+        keys = list(RunResult.__dataclass_fields__)[2:]
+        about = {key: record[key] for key in keys if key in record}  # records of earlier versions have fewer
+        summary.append(RunResult(run.method, run.seed, **about))
+    return Results(images, curves, summary)
+
+
+def _image_results(method: str, seed: int, psnr: Mapping[str, Mapping[str, float]]) -> list[ImageResult]:
+    return [ImageResult(method, seed, name, i, value) for name, found in psnr.items() for i, value in found.items()]
+
+
+def save(results: Results, folder: Path) -> None:
+    """Write ``images.csv``, ``curves.csv`` and ``runs.csv``."""
+    for name, row in FILES.items():
+        columns = list(row.__dataclass_fields__)
+        lines = [",".join(columns)]
+        lines += [",".join(str(getattr(one, column)) for column in columns) for one in getattr(results, name)]
+        write_atomically(folder / f"{name}.csv", ("\n".join(lines) + "\n").encode())
+
+
+def load(folder: Path) -> Results:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        InputError: A file is not there, or not such a file.
+    """
+    found = {}
+    for name, row in FILES.items():
+        file = folder / f"{name}.csv"
+        types = get_type_hints(row)
+        try:
+            with open(file, newline="", encoding="utf-8") as lines:
+                rows = list(csv.DictReader(lines))
+            found[name] = [row(**{key: types.get(key, str)(value) for key, value in one.items()}) for one in rows]
+        except (OSError, TypeError, ValueError) as error:
+            problem = f"it cannot be read as the table's {name} ({error})"
+            raise InputError("results", str(file), problem, "Give the folder that run_table.py wrote.") from error
+    return Results(**found)
+
+
+def merged(parts: Mapping[str, Results], table: Table) -> Results:
+    """The results of runs of one table that were made in several places, in the order of the table.
+
+    Args:
+        parts: Results by what they are to be called in an error. Times of a run that several have: those of the first.
+        table: The table.
+
+    Raises:
+        InputError: A run that two of them have, the teacher above all, is not the same in both.
+    """
+    return Results(**{name: _merged_rows(parts, name, table) for name in FILES})
+
+
+def _merged_rows(parts: Mapping[str, Results], name: str, table: Table) -> list[Any]:
+    found: dict[tuple, tuple[str, Any]] = {}
+    measured = MEASURED[name]
+    for part, results in parts.items():
+        for row in getattr(results, name):
+            key = tuple(getattr(row, column) for column in KEYS[name])
+            where, first = found.setdefault(key, (part, row))
+            values = getattr(first, measured), getattr(row, measured)
+            if abs(values[0] - values[1]) > AGREE:
+                problem = f"{measured} of {' '.join(map(str, key))} is {values[0]} in {where} and {values[1]} in {part}"
+                raise InputError("--results", part, problem, "Merge runs of the same teacher and options only.")
+    order = {method: i for i, method in enumerate((BICUBIC, TEACHER, *table.methods))}
+
+    def place(row: Any) -> tuple[bool, int, int]:
+        return row.method not in (BICUBIC, TEACHER), row.seed, order.get(row.method, len(order))
+
+    return sorted((row for _, row in found.values()), key=place)

@@ -1,0 +1,234 @@
+"""Carries out a table's runs: each an ordinary BasicSR command, resumed if it was interrupted, skipped if done."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import yaml
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.tables.plan import TEACHER, Run
+from srkd_plugin.utils.files import read_json, write_atomically, write_json
+
+TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
+"""torchrun at a free port; ``--standalone`` of torch 2.0 always takes the same one, so that two would collide."""
+
+
+class RunFailed(RuntimeError):
+    """A training or a test ended with an error."""
+
+
+@dataclass
+class Runner:
+    """Runs BasicSR in a folder.
+
+    Args:
+        root: The working directory: a BasicSR checkout, or any folder, where BasicSR is used as installed.
+        folder: Where options, logs and records of the table go.
+        scripts: Where cache_teacher.py is.
+        show: Called with every command before it starts.
+        gpus: GPUs to share out, one run each; none: every run sees what the environment shows.
+        jobs: Runs at a time.
+        processes: Processes a training; more than 1: through torchrun.
+    """
+
+    root: Path
+    folder: Path
+    scripts: Path
+    show: Callable[[str], None] = print
+    gpus: Sequence[str] = ()
+    jobs: int = 1
+    processes: int = 1
+    _free: queue.Queue = field(default_factory=queue.Queue, init=False)
+    _children: list[subprocess.Popen] = field(default_factory=list, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def run_all(self, runs: Sequence[Run]) -> None:
+        """Carry out the runs: the teacher's and those that need none first, then the others.
+
+        Raises:
+            InputError: A finished run was made with other options than the table has now; nothing has been started.
+            RunFailed: A run failed; those beside it have been ended, and can be resumed.
+        """
+        self.refuse_changed(runs)
+        for gpu in self.gpus or [""] * self.jobs:
+            self._free.put(gpu)
+        with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
+            try:
+                teacher = [pool.submit(self._carry_out, run) for run in runs if run.method == TEACHER]
+                others = [run for run in runs if run.method != TEACHER]
+                under_way = [pool.submit(self._carry_out, run) for run in others if not run.needs_teacher]
+                for done in teacher:
+                    done.result()
+                self._make_caches([run for run in others if self.missing(run)])
+                under_way += [pool.submit(self._carry_out, run) for run in others if run.needs_teacher]
+                for done in under_way:
+                    done.result()
+            except BaseException:
+                self._stopped = True
+                for child in self._children:
+                    child.terminate()
+                raise
+
+    def record_file(self, run: Run) -> Path:
+        """Where the record of a finished run is: what :func:`srkd_plugin.tables.results.measure` found."""
+        return self.folder / "records" / f"{run.name}.json"
+
+    def log_file(self, run: Run, step: str) -> Path:
+        """What the ``train`` or the ``test`` command printed, every time that it was started."""
+        return self.folder / "logs" / f"{run.name}_{step}.txt"
+
+    def commands(self, run: Run) -> list[list[str]]:
+        """The training's and the test's command, relative to the root."""
+        train = self._script("train", self._options_file(run.name), "--auto_resume")
+        if self.processes > 1:
+            train = [*TORCHRUN, f"--nproc_per_node={self.processes}", *train, "--launcher", "pytorch"]
+        test = self._script("test", self._options_file(run.test["name"]))
+        return [["python", *train], ["python", *test]] if run.train is not None else [["python", *test]]
+
+    def missing(self, run: Run) -> list[list[str]]:
+        """The commands that have not been carried out: after the table's ``sets`` have changed, the test alone."""
+        if not self.record_file(run).exists():
+            return self.commands(run)
+        return [] if self._recorded(run)["test"] == run.test else self.commands(run)[-1:]
+
+    def _make_caches(self, runs: Sequence[Run]) -> None:
+        """Make the teacher caches that runs name and that are not there, each from the options of the first of them."""
+        for path, run in {run.cache: run for run in reversed(runs) if run.cache is not None}.items():
+            if not (self.root / path).exists():
+                self._write_options(run)
+                options = os.path.relpath(self._options_file(run.name), self.root)
+                script = os.path.relpath(self.scripts / "cache_teacher.py", self.root)
+                gpu = self._free.get()
+                try:
+                    command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
+                    self._call(command, self._cache_log(run), gpu)
+                finally:
+                    self._free.put(gpu)
+
+    def _cache_log(self, run: Run) -> Path:
+        return self.folder / "logs" / f"{Path(run.cache).stem}.txt"
+
+    def _write_options(self, run: Run) -> None:
+        for options in (run.train, run.test):
+            if options is not None:
+                text = yaml.safe_dump(options, sort_keys=False)
+                write_atomically(self._options_file(options["name"]), text.encode())
+
+    def _script(self, name: str, options: Path, *flags: str) -> list[str]:
+        checkout = (self.root / "basicsr" / f"{name}.py").is_file()
+        script = [f"basicsr/{name}.py"] if checkout else ["-m", f"srkd_plugin.{name}"]
+        return [*script, "-opt", os.path.relpath(options, self.root), *flags]
+
+    def _options_file(self, name: str) -> Path:
+        return self.folder / "options" / f"{name}.yml"
+
+    def _fingerprint(self, run: Run) -> dict[str, Any]:
+        """What a finished run is only good for."""
+        return {"train": run.train, "test": run.test}
+
+    def _recorded(self, run: Run) -> dict[str, Any]:
+        return read_json(self.record_file(run))["options"]
+
+    def refuse_changed(self, runs: Sequence[Run]) -> None:
+        """Look whether what has been finished is of the table as it is now.
+
+        Raises:
+            InputError: A run was made with other options, or has to be tested again and its weights are gone.
+        """
+        for run in runs:
+            self._refuse_changed(run)
+
+    def _refuse_changed(self, run: Run) -> None:
+        file, weights = self.record_file(run), run.test["path"]["pretrain_network_g"]
+        if not file.exists():
+            return
+        if self._recorded(run)["train"] != run.train:
+            problem = "it was made with other options than the table has now"
+        elif self.missing(run) and not (self.root / weights).is_file():
+            problem = f"it has to be tested again, as the table's sets have changed, and {weights} is not there"
+        else:
+            return
+        remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."
+        raise InputError("run", run.name, problem, remedy)
+
+    def _carry_out(self, run: Run) -> None:
+        from srkd_plugin.tables.results import measure
+
+        missing = self.missing(run)
+        if not missing or self._stopped:
+            return
+        gpu = self._free.get()
+        try:
+            logs = [self.log_file(run, step) for step in ("train", "test")]
+            self._write_options(run)
+            *train, test = missing
+            for command in train:
+                self._call(command, logs[0], gpu)
+            self._call(test, logs[1], gpu)
+            cache_log = self._cache_log(run) if run.cache is not None else None
+            record = {"options": self._fingerprint(run), **measure(run, self.root, *logs, cache_log)}
+            write_json(self.record_file(run), record)
+        finally:
+            self._free.put(gpu)
+
+    def _call(self, command: Sequence[str], log: Path, gpu: str) -> None:
+        if self._stopped:
+            raise RunFailed(f"{log.stem} was not started")
+        self.show(" ".join(["CUDA_VISIBLE_DEVICES=" + gpu, *command] if gpu else command))
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu} if gpu else dict(os.environ)
+        started = time.monotonic()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as output:
+            child = subprocess.Popen(
+                [sys.executable, *command[1:]], cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            self._children.append(child)
+            code, cpu = _wait(child)
+            self._children.remove(child)
+            took = f"{time.monotonic() - started:.1f} s, {cpu:.2f} s of CPU time"
+            output.write(f"# {' '.join(command)}: exit code {code} after {took}\n")
+        if code != 0:
+            raise RunFailed(f"exit code {code} of: {' '.join(command)}\n{_tail(log)}")
+
+
+def _wait(child: subprocess.Popen) -> tuple[int, float]:
+    """The exit code of a process that ends, and the CPU seconds of it and of its children that it waited for."""
+    if not hasattr(os, "wait4"):  # Windows
+        return child.wait(), 0.0
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return child.returncode, usage.ru_utime + usage.ru_stime
+
+
+def _tail(log: Path, lines: int = 6) -> str:
+    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-lines - 1 : -1])
+
+
+def select(runs: Sequence[Run], methods: Optional[Sequence[str]], seeds: Optional[Sequence[int]]) -> list[Run]:
+    """The runs of some methods and seeds, with the teacher's.
+
+    Raises:
+        InputError: None of the runs is of such a method or seed.
+    """
+    for option, wanted, known in (
+        ("--methods", methods, {r.method for r in runs}),
+        ("--seeds", seeds, {r.seed for r in runs}),
+    ):
+        for one in wanted or []:
+            if one not in known:
+                raise InputError(option, one, "the table has none", f"It has: {', '.join(map(str, sorted(known)))}.")
+    return [
+        run
+        for run in runs
+        if run.method == TEACHER or ((not methods or run.method in methods) and (not seeds or run.seed in seeds))
+    ]

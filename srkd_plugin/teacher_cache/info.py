@@ -1,0 +1,121 @@
+"""What a teacher cache is of, and how it was made: by this it is told from every other one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from srkd_plugin.teacher_cache.encoding import StorageName
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceIdentity(_Part):
+    """The HR and LR images that a cache belongs to."""
+
+    scale: int
+    color: Optional[str]
+    """``y``: the teacher saw the Y channel alone, as the options' ``datasets.train.color`` says."""
+    images: int
+    hr_sha256: str
+    """Of the lines ``key height width``, sorted."""
+    lr_sha256: str
+
+
+class TeacherIdentity(_Part):
+    """The teacher of a cache."""
+
+    weights_sha256: str
+    """Of names, types, shapes and values of the tensors: a file saved again has the same."""
+    network_t: dict[str, Any]
+    """With its defaults filled in."""
+    precision: str
+
+
+class Making(_Part):
+    """How a cache was made, which the options of a run do not say."""
+
+    storage: StorageName = "uint16"
+    self_ensemble: bool = False
+    tile: Optional[int] = Field(default=None, ge=8)
+    """Side of the tiles in LR pixels; none: whole images."""
+    overlap: int = Field(default=32, ge=0)
+    """LR pixels that a tile sees beyond its sides."""
+    with_images: bool = False
+    """The decoded LR and HR images are stored too."""
+
+
+class CacheInfo(_Part):
+    """Everything that a cache says of itself."""
+
+    format: Literal[1] = 1
+    teacher: TeacherIdentity
+    source: SourceIdentity
+    making: Making
+    made_by: dict[str, str] = {}
+    """Software versions and the file of the weights: for people, never compared."""
+    clipped: int = 0
+    """Values of the teacher's images that were outside of what the storage holds, and are kept as its nearest end."""
+    measured: dict[str, float] = {}
+    """PSNR in dB against the live teacher, for people."""
+
+    def differences(self, other: CacheInfo) -> list[str]:
+        """What tells this cache from another one."""
+        parts = ("teacher", "source", "making")
+        return [line for part in parts for line in differences(getattr(self, part), getattr(other, part))]
+
+    def describe(self) -> str:
+        """What it is and what was measured, for people."""
+        making, teacher = self.making, self.teacher
+        how = "self-ensemble" if making.self_ensemble else "one pass"
+        tiles = f", tiles of {making.tile} + {making.overlap}" if making.tile else ""
+        lines = [
+            f"{self.source.images:,} images x{self.source.scale}, {making.storage}"
+            f"{' with HR and LR' if making.with_images else ''}",
+            f"teacher {teacher.network_t.get('type')}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, "
+            f"{how}{tiles}",
+            f"values clipped to the storage's range: {self.clipped:,}",
+        ]
+        return "\n".join(lines + [f"PSNR, {title}: {psnr:.2f} dB" for title, psnr in self.measured.items()])
+
+
+TITLES = {
+    "weights_sha256": "the teacher's weights (sha256)",
+    "precision": "teacher.precision",
+    "hr_sha256": "keys and sizes of HR (sha256)",
+    "lr_sha256": "keys and sizes of LR (sha256)",
+    "images": "the number of images",
+}
+
+
+def differences(cached: _Part, wanted: _Part) -> list[str]:
+    """In which values two parts differ, a phrase for each.
+
+    Args:
+        cached: What the cache says.
+        wanted: What it is to be, of the same class.
+    """
+    there, here = dict(_flat(cached.model_dump())), dict(_flat(wanted.model_dump()))
+    names = [*there, *(name for name in here if name not in there)]
+    return [
+        f"{TITLES.get(name, name)}: {_shown(there.get(name))} in the cache, {_shown(here.get(name))} here"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text

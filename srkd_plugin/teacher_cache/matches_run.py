@@ -1,0 +1,111 @@
+"""What the options of a run say of its teacher, and whether a cache is of it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
+
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.images.decode import ImageFault
+from srkd_plugin.networks.teacher import teacher_weights
+from srkd_plugin.options.sections import Distillation
+from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
+from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
+from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
+
+OPTION = "datasets.train.dataroot_teacher"
+SAMPLES = 8
+"""So many entries of a large cache are checked before a run."""
+CHECKED_WHOLE = 1 << 28
+"""Bytes up to which a cache is checked whole: a second at most."""
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors: of their names, types, shapes and values, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        values = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def teacher_identity(distillation: Distillation) -> TeacherIdentity:
+    """The teacher that a run's options name.
+
+    Raises:
+        OptionsError: It has no weights file, or the file cannot be read.
+    """
+    if distillation.path.pretrain_network_t is None:
+        problem = "a cache is made of a teacher with weights from a file"
+        raise OptionsError("path.pretrain_network_t", None, problem, "Give the path of its .pth file.")
+    return TeacherIdentity(
+        weights_sha256=weights_sha256(teacher_weights(distillation).read()),
+        network_t=_with_defaults(distillation.network_t),
+        precision=distillation.teacher.precision,
+    )
+
+
+def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's section with the defaults of its class, as JSON keeps it."""
+    parameters = inspect.signature(ARCH_REGISTRY.get(network["type"])).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return json.loads(json.dumps({**defaults, **network}, default=str))
+
+
+def check_cache(opt: Mapping[str, Any], distillation: Distillation) -> None:
+    """Check that the cache that a run's options name is that of their teacher and their images.
+
+    Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
+    of the LR image are compared; of a small cache, all checksums.
+
+    Raises:
+        OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
+    """
+    source = open_pairs(opt["datasets"]["train"])
+    cache = CacheReader(OPTION, Path(distillation.cache.dataroot_teacher))
+    different = differences(cache.info.teacher, teacher_identity(distillation))
+    different += differences(cache.info.source, source.identity())
+    if different:
+        problem = f"it is the cache of something else: {'; '.join(different)}"
+        remedy = "Name the teacher and the sets that it was made of, or make another with scripts/cache_teacher.py."
+        raise OptionsError(OPTION, distillation.cache.dataroot_teacher, problem, remedy)
+    _check_values(cache, source.keys)
+    _check_pixels(cache, source)
+
+
+def _check_values(cache: CacheReader, keys: Sequence[str]) -> None:
+    """Checksums: of all entries of a small cache, of a few of a large one."""
+    small = (cache.folder / "data.mdb").stat().st_size <= CHECKED_WHOLE
+    for index in range(len(keys)) if small else _spread(len(keys)):
+        for kind in cache.kinds:
+            try:
+                cache.check(kind, keys[index])
+            except ImageFault as fault:
+                problem, remedy = (
+                    f"image {keys[index]} ({kind}): {fault}",
+                    "Run scripts/cache_teacher.py with --repair.",
+                )
+                raise OptionsError(OPTION, str(cache.folder), problem, remedy) from fault
+
+
+def _check_pixels(cache: CacheReader, source: PairSource) -> None:
+    """Whether a few entries were made from the images that the options name."""
+    for index in _spread(len(source.keys)):
+        for kind in cache.kinds:
+            side = HR if kind == HR else LR
+            if cache.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
+                problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"
+                raise OptionsError(OPTION, str(cache.folder), problem, "Make the cache again.")
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({i * (count - 1) // (SAMPLES - 1) for i in range(SAMPLES)})

@@ -1,0 +1,71 @@
+"""Finds the entries of a cache that are damaged or not made from the images that are there, and makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.images.decode import Fault, ImageFault
+from srkd_plugin.images.worker_pool import WorkerKilled, map_images
+from srkd_plugin.teacher_cache.make import CacheJob, RunningTeacher, entries_of, refuse_another
+from srkd_plugin.teacher_cache.source_pairs import PairSource
+from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, CacheWriter, fingerprint
+
+IMAGES_A_TASK = 16
+
+
+def repair_cache(job: CacheJob) -> list[Fault]:
+    """Check a complete cache whole, and make damaged entries again, each in one transaction.
+
+    Returns:
+        What was wrong, by image; it no longer is.
+
+    Raises:
+        InputError: There is no such cache, it is another one, or it is damaged beyond single entries.
+    """
+    if job.processes.count > 1:
+        raise InputError("--repair", True, "it is done by one process", "Start it without torchrun.")
+    cache = CacheReader("--out", job.out)
+    refuse_another(cache.info, job, job.out)
+    cache.close()
+    faults = _find_faults(cache, job.source)
+    if faults:
+        teacher, writer = RunningTeacher(job), CacheWriter(job.out, job.bytes)
+        try:
+            for index in faults:
+                writer.put(entries_of(job, teacher, index))
+        finally:
+            writer.close()
+    return list(faults.values())
+
+
+def _find_faults(cache: CacheReader, source: PairSource) -> dict[int, Fault]:
+    """By index. They are looked for in another process, as damage can crash LMDB."""
+    indices = range(len(source.keys))
+    tasks = [(cache, source, indices[i : i + IMAGES_A_TASK]) for i in indices[::IMAGES_A_TASK]]
+    try:
+        found = list(map_images(_check, tasks, 1, f"checking {cache.folder.name}", isolated=True))
+    except WorkerKilled as error:
+        problem = "reading it crashes LMDB: data.mdb is damaged beyond single images"
+        raise InputError("--out", str(cache.folder), problem, "Delete the cache and make it again.") from error
+    return {index: fault for part in found for index, fault in part}
+
+
+def _check(task: tuple[CacheReader, PairSource, Sequence[int]]) -> list[tuple[int, Fault]]:
+    cache, source, indices = task
+    return [(index, fault) for index in indices if (fault := _fault_of(cache, source, index)) is not None]
+
+
+def _fault_of(cache: CacheReader, source: PairSource, index: int) -> Optional[Fault]:
+    key = source.keys[index]
+    pixels = {LR: fingerprint(source.read(LR, index))}
+    if HR in cache.kinds:
+        pixels[HR] = fingerprint(source.read(HR, index))
+    for kind in cache.kinds:
+        try:
+            if cache.check(kind, key) != pixels[HR if kind == HR else LR]:
+                return Fault(key, f"{kind} was made from another image of its name and size")
+        except ImageFault as fault:
+            return Fault(key, f"{kind}: {fault}")
+    return None

@@ -1,0 +1,291 @@
+"""The store of a teacher cache: raw arrays in an LMDB, written so that a kill costs the image in work, read by views.
+
+A cache is a folder with an LMDB in it. While it is being made the folder's name ends with ``.unfinished``; it takes its
+own name when it is complete, in one step. In the LMDB stand, under ``<kind>/<image's key>`` with the kinds ``teacher``,
+``hr`` and ``lr``,
+
+    height, width, channels, clipped   4 x uint32, little endian; clipped: values beyond what the storage holds
+    crc32     uint32, of all that stands before and behind it
+    source    12 bytes: of the sha256 of the LR image's pixels (hr: of the HR image's)
+    values    height x width x channels, row by row, BGR as OpenCV has it, little endian
+
+and under a key of its own what the cache is of (:mod:`srkd_plugin.teacher_cache.info`). A value lies in the file as one
+piece, so that a crop is read from the memory map without touching the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import weakref
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional
+
+import lmdb
+import numpy as np
+from pydantic import ValidationError
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.images.decode import ImageFault
+from srkd_plugin.images.lmdb_store import LONGEST_KEY, open_readonly, put_all
+from srkd_plugin.teacher_cache.encoding import DTYPES
+from srkd_plugin.teacher_cache.info import CacheInfo
+from srkd_plugin.utils.files import UNFINISHED
+
+TEACHER, HR, LR = KINDS = ("teacher", "hr", "lr")
+INFO_KEY = b"\x00info"
+SIZES, CHECKSUM = struct.Struct("<IIII"), struct.Struct("<I")
+SOURCE_BYTES = 12
+HEADER = SIZES.size + CHECKSUM.size + SOURCE_BYTES
+PAGE, PAGE_HEADER = 4096, 16
+"""Bytes of LMDB's pages, and what it keeps of the first page of a value."""
+MAP_RESERVE = 1 << 26
+REMAKE = "Make the cache again with scripts/cache_teacher.py."
+
+View = Callable[[str, str], np.ndarray]
+"""From kind and key to the stored array."""
+
+
+class Entry(NamedTuple):
+    """An array to be stored."""
+
+    kind: str
+    key: str
+    values: np.ndarray
+    """``(h, w, c)``, of the storage's type."""
+    source: bytes
+    """:func:`fingerprint` of the image that it was made from."""
+    clipped: int = 0
+
+
+def fingerprint(pixels: np.ndarray) -> bytes:
+    """What tells an image's pixels from others', whatever file they were read from."""
+    return hashlib.sha256(np.ascontiguousarray(pixels)).digest()[:SOURCE_BYTES]
+
+
+def stored_bytes(values: int) -> int:
+    """What an array takes on the disk.
+
+    Args:
+        values: Bytes of the array.
+    """
+    return -(-(PAGE_HEADER + HEADER + values) // PAGE) * PAGE
+
+
+def unfinished(folder: Path) -> Path:
+    """Where a cache is while it is being made."""
+    return folder.with_name(folder.name + UNFINISHED)
+
+
+class CacheWriter:
+    """Writes a cache, or continues one; several processes of a machine may do so at once.
+
+    What :meth:`put` has returned from is on disk.
+
+    Args:
+        folder: Where the LMDB is; made if it is not there.
+        size: Bytes that it will take, about.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._env = lmdb.open(str(folder), map_size=size + size // 50 + MAP_RESERVE)
+        except lmdb.Error as error:
+            raise InputError("cache", str(folder), f"LMDB cannot open it ({error})", "Delete it and rerun.") from error
+
+    def close(self) -> None:
+        """Close it; it can be continued."""
+        self._env.close()
+
+    def info(self) -> Optional[CacheInfo]:
+        """What the cache says of itself, if it has been said."""
+        return _read_info(self._env, "cache", self.folder)
+
+    def state(self, info: CacheInfo) -> None:
+        """Store what the cache is."""
+        put_all(self._env, self.folder, [(INFO_KEY, info.model_dump_json().encode())])
+
+    def keys(self, kind: str) -> set[str]:
+        """The keys of the images that are stored."""
+        with self._env.begin() as transaction:
+            return _keys(transaction, kind)
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Write arrays in one transaction; a key that is there gets the new one.
+
+        Raises:
+            InputError: The disk is full; nothing of these entries is written.
+        """
+        put_all(self._env, self.folder, [(_name(entry.kind, entry.key), _pack(entry)) for entry in entries])
+
+
+class CacheReader:
+    """Reads a complete cache. It may be sent to, or inherited by, other processes.
+
+    Args:
+        option: How the user named the cache, for errors, e.g. ``datasets.train.dataroot_teacher``.
+        folder: The cache.
+
+    Attributes:
+        info: What the cache is.
+        kinds: What is stored of each image.
+
+    Raises:
+        InputError: It is not there, not complete, or no cache.
+    """
+
+    def __init__(self, option: str, folder: Path) -> None:
+        self.option, self.folder = option, folder
+        _require_complete(option, folder)
+        self._env: Optional[lmdb.Environment] = None
+        info = _read_info(self._opened(), option, folder)
+        if info is None:
+            raise InputError(option, str(folder), "it is an LMDB, but no teacher cache", REMAKE)
+        self.info = info
+        self.kinds = KINDS if info.making.with_images else (TEACHER,)
+        self._dtypes = {TEACHER: DTYPES[info.making.storage], HR: np.dtype("u1"), LR: np.dtype("u1")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open LMDB out: it is opened again where this arrives."""
+        return {**self.__dict__, "_env": None}
+
+    def _opened(self) -> lmdb.Environment:
+        if self._env is None:
+            self._env = _shared(self.option, self.folder)
+        return self._env
+
+    def close(self) -> None:
+        """Let go of the LMDB; reading opens it again."""
+        self._env = None
+
+    def keys(self, kind: str) -> set[str]:
+        """The keys of the images that are stored."""
+        with self._opened().begin() as transaction:
+            return _keys(transaction, kind)
+
+    @contextmanager
+    def views(self) -> Iterator[View]:
+        """Read in the block.
+
+        Yields:
+            A function from kind and key to the array, ``(h, w, c)``: a view of the memory map, read only, which must
+            not be used when the block has ended. It raises :class:`ImageFault` if there is none or its size is wrong;
+            values are not checked.
+        """
+        with self._opened().begin(buffers=True) as transaction:
+
+            def view(kind: str, key: str) -> np.ndarray:
+                shape, _, values = _unpack(self._stored(transaction, kind, key), self._dtypes[kind])
+                return values.reshape(shape)
+
+            yield view
+
+    def check(self, kind: str, key: str) -> bytes:
+        """Check one array against its checksum, whole.
+
+        Returns:
+            The fingerprint of the image that it was made from.
+
+        Raises:
+            ImageFault: It is not there, cut off or damaged.
+        """
+        try:
+            with self._opened().begin(buffers=True) as transaction:
+                stored = self._stored(transaction, kind, key)
+                _, source, _ = _unpack(stored, self._dtypes[kind])
+                if _checksum(stored) != CHECKSUM.unpack_from(stored, SIZES.size)[0]:
+                    raise ImageFault("it is damaged: its checksum is wrong")
+                return source
+        except lmdb.Error as error:
+            raise ImageFault(f"the LMDB is damaged there ({error})") from error
+
+    def clipped(self, keys: Iterable[str]) -> int:
+        """How many values of the teacher's images were clipped, in all."""
+        with self._opened().begin(buffers=True) as transaction:
+            return sum(SIZES.unpack_from(self._stored(transaction, TEACHER, key))[3] for key in keys)
+
+    @staticmethod
+    def _stored(transaction: lmdb.Transaction, kind: str, key: str) -> memoryview:
+        stored = transaction.get(_name(kind, key))
+        if stored is None:
+            raise ImageFault("it is not in the cache")
+        return stored
+
+
+_environments: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDictionary()
+"""LMDB allows one opening a process. Read-only and without a lock table, an inherited one works after a fork."""
+
+
+def _shared(option: str, folder: Path) -> lmdb.Environment:
+    path = os.path.realpath(folder)
+    env = _environments.get(path)
+    if env is None:
+        env = _environments[path] = open_readonly(option, folder)
+    return env
+
+
+def _require_complete(option: str, folder: Path) -> None:
+    if (folder / "data.mdb").is_file():
+        return
+    if unfinished(folder).is_dir():
+        problem = f"the cache is not complete: there is {unfinished(folder).name}"
+        raise InputError(option, str(folder), problem, "Rerun scripts/cache_teacher.py; it continues.")
+    problem = "there is no data.mdb in it" if folder.is_dir() else "there is no such folder"
+    remedy = "Make the cache with scripts/cache_teacher.py. Relative paths start at the working directory, "
+    raise InputError(option, str(folder), problem, f"{remedy}{os.getcwd()}.")
+
+
+def _read_info(env: lmdb.Environment, option: str, folder: Path) -> Optional[CacheInfo]:
+    try:
+        with env.begin() as transaction:
+            stored = transaction.get(INFO_KEY)
+        return None if stored is None else CacheInfo.model_validate_json(stored)
+    except ValidationError as error:
+        problem = f"it is of another version of srkd_plugin ({error.errors()[0]['msg']})"
+        raise InputError(option, str(folder), problem, REMAKE) from error
+    except lmdb.Error as error:
+        raise InputError(option, str(folder), f"data.mdb is damaged ({error})", REMAKE) from error
+
+
+def _keys(transaction: lmdb.Transaction, kind: str) -> set[str]:
+    found, prefix = set(), f"{kind}/".encode()
+    cursor = transaction.cursor()
+    if cursor.set_range(prefix):
+        for key in cursor.iternext(keys=True, values=False):
+            if not bytes(key).startswith(prefix):
+                break
+            found.add(bytes(key)[len(prefix) :].decode())
+    return found
+
+
+def _name(kind: str, key: str) -> bytes:
+    name = f"{kind}/{key}".encode()
+    if len(name) > LONGEST_KEY:
+        raise InputError("image", key, f"LMDB's keys have at most {LONGEST_KEY} bytes", "Rename the image.")
+    return name
+
+
+def _pack(entry: Entry) -> bytes:
+    sizes = SIZES.pack(*entry.values.shape, entry.clipped)
+    rest = entry.source + entry.values.tobytes()
+    return sizes + CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(sizes))) + rest
+
+
+def _checksum(stored: memoryview) -> int:
+    return zlib.crc32(stored[SIZES.size + CHECKSUM.size :], zlib.crc32(stored[: SIZES.size]))
+
+
+def _unpack(stored: memoryview, dtype: np.dtype) -> tuple[tuple[int, int, int], bytes, np.ndarray]:
+    if len(stored) < HEADER:
+        raise ImageFault("it is cut off")
+    h, w, c, _ = SIZES.unpack_from(stored)
+    if len(stored) != HEADER + h * w * c * dtype.itemsize:
+        raise ImageFault(f"it has {len(stored):,} bytes, which is not a {h}x{w}x{c} image of {dtype}: it is damaged")
+    source = bytes(stored[SIZES.size + CHECKSUM.size : HEADER])
+    return (h, w, c), source, np.frombuffer(stored, dtype, offset=HEADER)

@@ -1,0 +1,117 @@
+"""Validation that is split over the ranks of a distributed run and gives the figures of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.models.sr_model import SRModel
+from torch.utils.data import DataLoader, Subset
+
+from srkd_plugin.parallel import ranks
+
+
+class Measured(NamedTuple):
+    """The metrics of one image."""
+
+    index: int
+    path: str
+    metrics: dict[str, Any]
+
+
+class _ShareDone(Exception):
+    """Leaves BasicSR's validation after a rank's last image, before it averages over that rank's images alone."""
+
+
+class _Share:
+    """This rank's images of a loader, as SRModel's validation takes them; keeps the metrics that it adds up.
+
+    Args:
+        loader: All images, one a batch and in order, as BasicSR builds it for validation.
+        model: Adds each image's metrics to its ``metric_results``; these are read and set to 0 after each image.
+    """
+
+    def __init__(self, loader: DataLoader, model: SRModel) -> None:
+        self.dataset = loader.dataset
+        self.measured: list[Measured] = []
+        self._model = model
+        self._indices = range(ranks.own(), len(loader.dataset), ranks.count())
+        subset = Subset(loader.dataset, self._indices)
+        # a loader draws a seed for its workers, which it has not; torch's own random stream is the training's
+        self._loader = DataLoader(
+            subset, collate_fn=loader.collate_fn, pin_memory=loader.pin_memory, generator=torch.Generator()
+        )
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for index, image in zip(self._indices, self._loader):
+            yield image
+            found = getattr(self._model, "metric_results", {})  # none where the options ask for no metrics
+            self.measured.append(Measured(index, image["lq_path"][0], found))
+            if found:
+                self._model.metric_results = dict.fromkeys(found, 0)
+        raise _ShareDone
+
+
+def validate_split(
+    model: SRModel, validate: Callable[..., None], loader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool
+) -> None:
+    """Let every rank validate its share of the images, and give all of them the result for all images.
+
+    Rank r of W takes the images r, r + W, ...; there may be more ranks than images. What is done with an image
+    (network, metrics, file) is SRModel's. Metrics are added up in the order of the images, as one process does, so
+    that the results and the record of the best are the same bits.
+
+    Args:
+        model: The model, on every rank.
+        validate: Its ``nondist_validation``.
+        loader: As for ``nondist_validation``, with the same images on every rank; so are the other arguments.
+        current_iter: The iteration.
+        tb_logger: BasicSR's; None on the other ranks.
+        save_img: Whether images are saved.
+
+    Raises:
+        RuntimeError: The ranks do not have the same images in the same order; on every rank.
+    """
+    share = _Share(loader, model)
+    with _bare_student(model), suppress(_ShareDone):
+        validate(share, current_iter, tb_logger, save_img)
+    measured = sorted(image for images in ranks.gather_objects(share.measured) for image in images)
+    _check_partition(measured, len(loader.dataset))
+    if not model.opt["val"].get("metrics"):
+        return
+    name = loader.dataset.opt["name"]
+    for metric in model.metric_results:
+        value = sum(image.metrics[metric] for image in measured) / len(measured)
+        model.metric_results[metric] = value
+        model._update_best_metric_result(name, metric, value, current_iter)
+    model._log_validation_metric_values(current_iter, name, tb_logger)
+
+
+@contextmanager
+def _bare_student(model: SRModel) -> Iterator[None]:
+    """Without DDP, which would synchronise buffers at every image, and ranks have different numbers of images.
+
+    Instead they are set once to rank 0's, which are the ones that are saved.
+    """
+    wrapped = model.net_g
+    model.net_g = model.get_bare_model(wrapped)
+    ranks.make_equal(model.net_g.buffers(), model.device)
+    try:
+        yield
+    finally:
+        model.net_g = wrapped
+
+
+def _check_partition(measured: list[Measured], count: int) -> None:
+    """Folders are listed in the file system's order: on another node it may be another one."""
+    paths = {image.path for image in measured}
+    if [image.index for image in measured] != list(range(count)) or len(paths) != count:
+        raise RuntimeError(
+            f"the ranks validated {len(paths)} different images out of {count}: their data sets differ, or list their "
+            "images in another order; a meta_info_file or an LMDB fixes the order"
+        )

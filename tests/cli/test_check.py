@@ -1,0 +1,92 @@
+"""``python -m srkd_plugin.check``: what it says, and that it runs and writes nothing."""
+
+import importlib.util
+import json
+
+import pytest
+import tiny
+
+from srkd_plugin.cli import check
+from srkd_plugin.options import sections
+
+
+@pytest.fixture
+def look(tmp_path, capsys, random_states_of_basicsr):
+    def run(opt, *flags):
+        file = opt if hasattr(opt, "read_text") else tiny.write_options(opt, tmp_path / "o.yml")
+        before = tiny.tree(tmp_path)
+        code = check.main(["-opt", str(file), "--root", str(tmp_path), *flags])
+        assert tiny.tree(tmp_path) == before
+        return code, capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def random_states_of_basicsr():
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def test_a_good_file(look, data, teacher_file, tmp_path):
+    states = tmp_path / "experiments/tiny_distill/training_states"
+    states.mkdir(parents=True)
+    (states / "20.state").touch()
+    (states / "3.state").touch()
+    code, printed = look(tiny.distill_options(data, teacher_file))
+    assert code == 0
+    for part in (
+        "teacher: EDSR, 12,435 parameters",
+        "EMA 0.9, fp32",
+        "term l_pix: L1Loss, weight 1.0, always",
+        "term l_contrastive: ContrastiveLoss, weight 10.0, always",
+        "datasets.train: 6 pairs, smallest GT seen 48x40",
+        "would be renamed to tiny_distill_archived_<time>",
+        "it goes on there after iteration 20",
+        "an options file is code",
+    ):
+        assert part in printed.out
+
+
+def test_facts_as_json(look, data, teacher_file):
+    code, printed = look(tiny.distill_options(data, teacher_file), "--json")
+    facts = json.loads(printed.out)
+    assert (code, facts["teacher"]["parameters"], facts["of_this_plugin"]) == (0, 12435, True)
+    assert facts["disk"]["checkpoint"] == 4 * 4 * facts["student"]["parameters"]  # weights, EMA, Adam's two moments
+
+
+def test_a_stock_file_says_that_nothing_is_ours(look, data):
+    code, printed = look(tiny.stock_options(data))
+    assert code == 0 and "it names nothing of srkd_plugin" in printed.out
+
+
+def test_a_mistake_is_one_line_and_code_2(look, data, teacher_file):
+    opt = tiny.distill_options(data, teacher_file)
+    opt["teacher"]["precison"] = "bf16"
+    code, printed = look(opt)
+    assert code == 2
+    assert printed.err == (
+        "srkd_plugin: options error: teacher.precison = 'bf16': unknown key. Did you mean 'precision'?\n"
+    )
+
+
+def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
+    file = tmp_path / "evil.yml"
+    file.write_text(f"model_type: DistillModel\nname: !!python/object/apply:os.mkdir ['{tmp_path / 'pwned'}']\n")
+    code, printed = look(file)
+    assert code == 2 and "line 2" in printed.err and "makes the file a program" in printed.err
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_reference_of_all_keys_is_that_of_the_code():
+    path = tiny.PROJECT / "scripts/options_reference.py"
+    spec = importlib.util.spec_from_file_location("options_reference", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = script.DOCUMENT.read_text()
+    assert script.document(text) == text, "run python scripts/options_reference.py"
+    assert "`teacher.precision`" in text and "`ContrastiveLoss`" in text
+    models = {m for m in vars(sections).values() if isinstance(m, type) and issubclass(m, sections._Section)}
+    assert models - {sections._Section} <= set(sections.SECTIONS.values())

@@ -1,0 +1,147 @@
+"""A table's YAML: what runs it makes, and what it refuses."""
+
+import copy
+
+import pytest
+import tiny
+import yaml
+
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.tables import plan
+
+SHIPPED = sorted((tiny.PROJECT / "options/tables").glob("*.yml"))
+MINIMAL = {
+    "name": "t",
+    "seeds": [0, 1],
+    "baseline": "none",
+    "common": {"num_gpu": 0, "train": {"scheduler": {"type": "CosineAnnealingRestartLR", "periods": [9]}}},
+    "distill": {"teacher": {"precision": "bf16"}},
+    "teacher": {"file": "teacher_edsr_l.yml", "seed": 7, "set": {"network_g": {"num_feat": 32}}},
+    "methods": {
+        "none": {"file": "student_edsr_m.yml"},
+        "output": {"file": "distill_output.yml", "seeds": [1], "set": {"train": {"pixel_opt": {"loss_weight": 255.0}}}},
+    },
+    "sets": {"Set5": {"dataroot_gt": "datasets/Set5/HR", "dataroot_lq": "datasets/Set5/LR"}},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a table beside the shipped options files, and return its path."""
+
+    def write_table(content):
+        (tmp_path / "options/tables").mkdir(parents=True, exist_ok=True)
+        for file in (tiny.PROJECT / "options").glob("*.yml"):
+            (tmp_path / "options" / file.name).write_text(file.read_text())
+        return tiny.write_options(content, tmp_path / "options/tables/t.yml")
+
+    return write_table
+
+
+def test_the_runs_are_the_teachers_and_then_seed_by_seed(write):
+    file = write(MINIMAL)
+    runs = plan.plan_runs(plan.read_table(file), file)
+    assert [run.name for run in runs] == ["t_teacher", "t_none_s0", "t_none_s1", "t_output_s1"]
+    assert [run.train["manual_seed"] for run in runs] == [7, 0, 1, 1]
+    assert all(run.train["name"] == run.name and run.train["num_gpu"] == 0 for run in runs)
+
+
+def test_a_section_of_another_type_replaces_and_others_merge(write):
+    file = write(MINIMAL)
+    teacher, none, _, output = plan.plan_runs(plan.read_table(file), file)
+    assert none.train["train"]["scheduler"] == {"type": "CosineAnnealingRestartLR", "periods": [9]}
+    assert none.train["train"]["optim_g"]["betas"] == [0.9, 0.99]
+    assert output.train["train"]["pixel_opt"] == {"type": "L1Loss", "loss_weight": 255.0, "reduction": "mean"}
+    assert (teacher.train["network_g"]["num_feat"], teacher.train["network_g"]["num_block"]) == (32, 32)
+
+
+def test_the_teacher_is_the_one_that_the_table_trains_and_stock_rows_name_none(write):
+    file = write(MINIMAL)
+    teacher, none, _, output = plan.plan_runs(plan.read_table(file), file)
+    assert output.train["path"]["pretrain_network_t"] == "experiments/t_teacher/models/net_g_latest.pth"
+    assert output.train["path"]["param_key_t"] == "params_ema"
+    assert output.train["network_t"] == teacher.train["network_g"] == teacher.test["network_g"]
+    assert output.train["teacher"]["precision"] == "bf16"
+    assert not {"network_t", "teacher"} & none.train.keys()
+
+
+def test_given_weights_are_tested_and_not_trained(write):
+    content = copy.deepcopy(MINIMAL)
+    content["teacher"] = {"weights": "edsr.pth", "param_key": None}
+    file = write(content)
+    teacher, *_, output = plan.plan_runs(plan.read_table(file), file)
+    assert teacher.train is None
+    assert teacher.test["network_g"]["num_feat"] == 256
+    assert (output.train["path"]["pretrain_network_t"], output.train["path"]["param_key_t"]) == ("edsr.pth", None)
+
+
+def test_every_student_is_tested_on_all_sets_with_its_own_network_and_weights(write):
+    file = write(MINIMAL)
+    none = plan.plan_runs(plan.read_table(file), file)[1]
+    assert none.test["path"]["pretrain_network_g"] == "experiments/t_none_s0/models/net_g_latest.pth"
+    assert none.test["network_g"] == none.train["network_g"]
+    assert [s["name"] for s in none.test["datasets"].values()] == ["Set5"]
+    assert none.test["val"]["save_img"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("baseline", "nothing", "baseline = 'nothing': there is no such method. Known: none, output"),
+        ("methods.output.seed", [1], "methods.output.seed = .*unknown key. Did you mean 'seeds'"),
+        ("methods.output.seeds", [1, 2], "baseline none is not run with .2."),
+        ("methods.teacher", {"file": "x.yml"}, "teacher's own row"),
+        ("methods.output", {"label": "x"}, "methods.output.file is missing"),
+        ("seeds", "0", "seeds = '0'"),
+        ("name", "../x", "name = '../x'"),
+        ("teacher.weights", "x.pth", "either file or weights"),
+        ("pairs", [["output", "fakd"]], "pairs.0 = 'fakd': there is no such method"),
+        ("pairs", [["output"]], "two methods are expected"),
+        ("groups", {"main": {"title": "T", "sets": ["Set6"]}}, "groups.main.sets = 'Set6'.*Did you mean 'Set5'"),
+        ("metods", {}, "metods = .*unknown key. Did you mean 'methods'"),
+    ],
+)
+def test_what_is_refused(write, path, value, says):
+    content = copy.deepcopy(MINIMAL)
+    *parents, last = path.split(".")
+    section = content
+    for key in parents:
+        section = section[key]
+    section[last] = value
+    with pytest.raises(OptionsError, match=says):
+        plan.read_table(write(content))
+
+
+def test_a_file_that_is_not_there_is_named(write, tmp_path):
+    with pytest.raises(OptionsError, match=r"gone.yml.*cannot be read"):
+        plan.read_table(tmp_path / "gone.yml")
+    content = copy.deepcopy(MINIMAL)
+    content["methods"]["none"]["file"] = "gone.yml"
+    file = write(content)
+    with pytest.raises(OptionsError, match=r"gone.yml.*cannot be read"):
+        plan.plan_runs(plan.read_table(file), file)
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
+def test_shipped_tables_train_all_rows_alike(file):
+    """Rows of a table differ in nothing but the method: same data, network, optimizer, and seeds within a baseline."""
+    table = plan.read_table(file)
+    runs = plan.plan_runs(table, file)
+    assert {run.name for run in runs} and len({run.name for run in runs}) == len(runs)
+    by_name = {(run.method, run.seed): run.train for run in runs}
+    for run in runs[1:]:
+        baseline = by_name[table.baseline_of(run.method), run.seed]
+        for key in ("datasets", "network_g", "manual_seed", "val", "scale"):
+            ours, theirs = run.train[key], baseline[key]
+            if key == "datasets" and "dataroot_teacher" in ours["train"]:  # the teacher's images come with the data
+                own = ("type", "dataroot_teacher")
+                ours, theirs = ({k: v for k, v in d["train"].items() if k not in own} for d in (ours, theirs))
+            assert ours == theirs, (run.name, key)
+        for key in ("optim_g", "scheduler", "total_iter", "ema_decay"):
+            assert run.train["train"][key] == baseline["train"][key], (run.name, key)
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
+def test_shipped_tables_say_how_to_run_them(file):
+    assert f"scripts/run_table.py run options/tables/{file.name}" in file.read_text().split("\nname:")[0]
+    assert yaml.safe_load(file.read_text())["name"] == file.stem

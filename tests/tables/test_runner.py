@@ -1,0 +1,285 @@
+"""Carrying out a table, with scripts in BasicSR's place: what is run, skipped, resumed, refused and shared out."""
+
+import json
+import math
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import photos
+import pytest
+import tiny
+import yaml
+
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.tables import plan, results, runner
+
+TRAIN = """
+import os, pathlib, sys, time, yaml
+opt = yaml.safe_load(open(sys.argv[2]))
+pathlib.Path("calls.txt").open("a").write(f"train {opt['name']} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\\n")
+if pathlib.Path("break").exists() and opt["name"] in pathlib.Path("break").read_text():
+    print("it broke"); sys.exit(3)
+print("INFO: [t][epoch:  0, iter:   1,000, lr:(1e-3,)] l_pix: 1"); print("\\t # psnr: 30.5000")
+print("INFO: [t][epoch:  0, iter:   2,000, lr:(1e-3,)] l_pix: 1"); print("\\t # psnr: 31.2500")
+"""
+TEST = """
+import math, pathlib, sys, cv2, yaml
+opt = yaml.safe_load(open(sys.argv[2]))
+pathlib.Path("calls.txt").open("a").write(f"test {opt['name']}\\n")
+print("Network [EDSR], with parameters: 12,345")
+offset = 3 + len(opt["name"]) % 3
+psnr = 20 * math.log10(255 / (offset * 219 / 255))  # a constant offset in RGB is 219/255 of it in Y
+for d in opt["datasets"].values():
+    out = pathlib.Path("results") / opt["name"] / "visualization" / d["name"]; out.mkdir(parents=True, exist_ok=True)
+    for f in sorted(pathlib.Path(d["dataroot_gt"]).glob("*.png")):
+        cv2.imwrite(str(out / f"{f.stem}_{opt['name']}.png"), cv2.imread(str(f)) + offset)
+    off = 1.0 if pathlib.Path("lie").exists() else 0.0
+    print(f"INFO: Validation {d['name']}\\n\\t # psnr: {psnr + off:.4f}")
+"""
+CONTENT = {
+    "name": "t",
+    "seeds": [0, 1],
+    "baseline": "none",
+    "teacher": {"file": "student.yml", "seed": 7},
+    "methods": {"none": {"file": "student.yml"}, "other": {"file": "student.yml", "set": {"train": {"x": 1}}}},
+    "sets": {"S": {"dataroot_gt": "data/HR", "dataroot_lq": "data/LR"}},
+}
+TWO_SETS = {**CONTENT, "sets": {**CONTENT["sets"], "U": CONTENT["sets"]["S"]}}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A checkout whose basicsr/train.py and test.py take no time."""
+    (tmp_path / "basicsr").mkdir()
+    (tmp_path / "basicsr/train.py").write_text(TRAIN)
+    (tmp_path / "basicsr/test.py").write_text(TEST)
+    hr, _ = photos.write_pairs(tmp_path / "data")
+    for file in hr.iterdir():
+        cv2.imwrite(str(file), np.minimum(cv2.imread(str(file)), 250))  # room for an offset
+    (tmp_path / "options/tables").mkdir(parents=True)
+    student = {"name": "s", "scale": 2, "network_g": {"type": "EDSR"}, "train": {"total_iter": 2000}}
+    student["datasets"] = {"train": {"type": "PairedImageDataset"}}
+    (tmp_path / "options/student.yml").write_text(yaml.safe_dump(student))
+    test = {"name": "t", "scale": 2, "path": {}, "val": {}, "network_g": {}}
+    (tmp_path / "options/test_student.yml").write_text(yaml.safe_dump(test))
+    return tmp_path
+
+
+def make(root, content=CONTENT, shown=None, **keys):
+    file = root / "options/tables/t.yml"
+    file.write_text(yaml.safe_dump(content))
+    runs = plan.plan_runs(plan.read_table(file), file)
+    show = (lambda command: None) if shown is None else shown.append
+    return runner.Runner(root, root / "tables/t", root, show, **keys), runs
+
+
+def calls(root):
+    return [line.rstrip() for line in (root / "calls.txt").read_text().splitlines()]
+
+
+def test_every_run_is_two_printed_commands_and_done_ones_are_skipped(root):
+    shown = []
+    machine, runs = make(root, shown=shown)
+    machine.run_all(runs)
+    assert shown[:3] == [
+        "python basicsr/train.py -opt tables/t/options/t_teacher.yml --auto_resume",
+        "python basicsr/test.py -opt tables/t/options/t_teacher_test.yml",
+        "python basicsr/train.py -opt tables/t/options/t_none_s0.yml --auto_resume",
+    ]
+    assert calls(root)[0] == "train t_teacher" and len(calls(root)) == 2 * 5
+    assert yaml.safe_load((root / "tables/t/options/t_other_s1.yml").read_text()) == runs[-1].train
+    make(root)[0].run_all(runs)
+    assert len(calls(root)) == 2 * 5
+
+
+def test_a_record_has_the_images_the_curve_and_bicubic(root):
+    machine, runs = make(root)
+    machine.run_all(runs[:2])
+    record = json.loads(machine.record_file(runs[1]).read_text())
+    assert set(record["psnr"]["run"]["S"]) == {"p0", "p1", "p2"}
+    by_hand = 20 * math.log10(255 / (5 * 219 / 255))  # the script added 5
+    assert list(record["psnr"]["run"]["S"].values()) == [pytest.approx(by_hand, abs=1e-3)] * 3
+    assert record["psnr"]["bicubic"]["S"] != record["psnr"]["run"]["S"]
+    assert record["curve"] == [[1000, 30.5], [2000, 31.25]]
+    assert (record["parameters"], record["iterations"]) == (12345, 2000)
+    assert record["seconds"] > 0
+    assert record["cpu_seconds"] > 0
+    assert record["cache_cpu_seconds"] == 0
+
+
+def test_a_failure_names_the_command_and_the_next_start_goes_on_there(root):
+    (root / "break").write_text("t_none_s1")
+    machine, runs = make(root)
+    with pytest.raises(
+        runner.RunFailed, match=r"exit code 3 of: python basicsr/train.py .*t_none_s1.yml(.|\n)*it broke"
+    ):
+        machine.run_all(runs)
+    done = [run.name for run in runs if machine.record_file(run).exists()]
+    assert done == ["t_teacher", "t_none_s0", "t_other_s0"]
+    (root / "break").unlink()
+    make(root)[0].run_all(runs)
+    assert calls(root).count("train t_none_s1") == 2
+    assert calls(root).count("train t_none_s0") == 1
+    assert json.loads(machine.record_file(runs[3]).read_text())["curve"] == [[1000, 30.5], [2000, 31.25]]
+
+
+def test_a_finished_run_of_other_options_is_refused_and_nothing_starts(root):
+    machine, runs = make(root)
+    machine.run_all(runs[:3])
+    before = calls(root)
+    content = json.loads(json.dumps(CONTENT))
+    content["methods"]["other"]["set"]["train"]["x"] = 2
+    machine, runs = make(root, content)
+    with pytest.raises(OptionsError, match=r"t_other_s0.*other options than the table has now.*remove .*t_other_s0"):
+        machine.run_all(runs)
+    assert calls(root) == before
+
+
+def test_after_another_set_was_added_runs_are_tested_again_and_not_trained(root):
+    machine, runs = make(root)
+    machine.run_all(runs)
+    machine, runs = make(root, TWO_SETS)
+    with pytest.raises(OptionsError, match=r"t_teacher.*sets have changed.*t_teacher/models/net_g_latest.pth is not"):
+        machine.run_all(runs)
+    for run in runs:
+        weights = root / run.test["path"]["pretrain_network_g"]
+        weights.parent.mkdir(parents=True)
+        weights.touch()
+    assert [len(machine.missing(run)) for run in runs] == [1] * 5
+    machine.run_all(runs)
+    assert [machine.missing(run) for run in runs] == [[]] * 5
+    assert sum(line.startswith("train") for line in calls(root)) == 5
+    assert sum(line.startswith("test") for line in calls(root)) == 10
+    record = json.loads(machine.record_file(runs[1]).read_text())
+    assert set(record["psnr"]["run"]) == {"S", "U"}
+    assert record["curve"] == [[1000, 30.5], [2000, 31.25]]
+
+
+def test_the_command_reports_rows_that_are_not_yet_tested_on_a_new_set(root):
+    """A table of two sets, one of which was added after the first start; then one row is asked for."""
+
+    def run_table(content, *flags):
+        (root / "options/tables/t.yml").write_text(yaml.safe_dump(content))
+        command = [sys.executable, tiny.PROJECT / "scripts/run_table.py", "run", "options/tables/t.yml", *flags]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    train_too = "\nweights = pathlib.Path('experiments', opt['name'], 'models/net_g_latest.pth')\n"
+    train_too += "weights.parent.mkdir(parents=True); weights.touch()\n"
+    (root / "basicsr/train.py").write_text(TRAIN + train_too)
+    assert "5 of 5 runs" in run_table(CONTENT)
+    dry = run_table(TWO_SETS, "--methods", "none", "--dry_run")
+    assert dry.count("basicsr/test.py") == 3
+    assert "basicsr/train.py" not in dry
+    assert "5 of 5 runs" in run_table(TWO_SETS, "--methods", "none")
+    stored = (root / "tables/t/images.csv").read_text()
+    assert ("none,1,U,p0" in stored, "other,1,S,p0" in stored, "other,1,U,p0" in stored) == (True, True, False)
+    assert cv2.imread(str(root / "tables/t/crops.png")).std() > 10
+
+
+def test_images_that_are_not_those_of_the_log_are_refused(root):
+    (root / "lie").touch()
+    machine, runs = make(root)
+    with pytest.raises(OptionsError, match=r"t_teacher.*BasicSR logged \d+.\d+ dB of S, and its images have"):
+        machine.run_all(runs)
+    assert not machine.record_file(runs[0]).exists()
+
+
+def test_gpus_are_shared_out_one_run_each(root):
+    machine, runs = make(root, gpus=["3", "5"])
+    machine.run_all(runs)
+    used = [line.split()[-1] for line in calls(root) if line.startswith("train")]
+    assert set(used) == {"3", "5"}
+
+
+def test_jobs_run_beside_each_other(root):
+    """Two runs that wait for each other's file: they end only if both are under way at once."""
+    wait = "\nimport time; pathlib.Path(opt['name']).touch(); end = time.time() + 60\n"
+    wait += "others = {'t_none_s0', 't_other_s0'}\n"
+    wait += "while opt['name'] in others and not all(pathlib.Path(o).exists() for o in others):\n"
+    wait += "    time.sleep(0.05); assert time.time() < end\n"
+    (root / "basicsr/train.py").write_text(TRAIN + wait)
+    machine, runs = make(root, jobs=2)
+    before = threading.active_count()
+    machine.run_all(runs[:3])
+    assert all(machine.record_file(run).exists() for run in runs[:3])
+    assert threading.active_count() == before
+
+
+def test_runs_without_a_teacher_do_not_wait_for_it(root):
+    """The teacher's training ends only when a run without one is under way; one that needs the teacher comes after."""
+    wait = "\nif opt['name'] == 't_teacher':\n    end = time.time() + 60\n"
+    wait += "    while not pathlib.Path('experiments/t_none_s0').exists():\n"
+    wait += "        time.sleep(0.05); assert time.time() < end\n"
+    wait += "pathlib.Path('experiments', opt['name']).mkdir(parents=True)\n"
+    wait += "assert 'network_t' not in opt or pathlib.Path('experiments/t_teacher').exists()\n"
+    (root / "basicsr/train.py").write_text(TRAIN + wait)
+    content = json.loads(json.dumps(CONTENT))
+    content["methods"]["other"]["set"] = {"network_t": {"type": "EDSR"}}
+    machine, runs = make(root, content, jobs=2)
+    assert [run.needs_teacher for run in runs] == [False, False, True, False, True]
+    machine.run_all(runs)
+    assert all(machine.record_file(run).exists() for run in runs)
+
+
+def test_torchrun_and_a_root_without_a_checkout(root):
+    machine, runs = make(root, processes=4)
+    train, test = machine.commands(runs[1])
+    assert train[:7] == ["python", *runner.TORCHRUN, "--nproc_per_node=4", "basicsr/train.py"]
+    assert train[-2:] == ["--launcher", "pytorch"] and "--launcher" not in test
+    (root / "basicsr/train.py").unlink()
+    assert make(root)[0].commands(runs[1])[0][1:3] == ["-m", "srkd_plugin.train"]
+
+
+def test_caches_that_rows_name_are_made_once(root):
+    (root / "cache_teacher.py").write_text(
+        "import sys, pathlib; pathlib.Path('calls.txt').open('a').write('cache ' + ' '.join(sys.argv[1:]) + '\\n');"
+        "pathlib.Path(sys.argv[4]).mkdir(parents=True); sum(range(10**7))"  # some CPU time
+    )
+    content = json.loads(json.dumps(CONTENT))
+    content["caches"] = {"x8": ["--self_ensemble"]}
+    content["methods"]["other"]["cache"] = "x8"
+    machine, runs = make(root, content)
+    cached = [run for run in runs if run.method == "other"]
+    assert {run.cache for run in cached} == {"tables/t/cache_x8.lmdb"}
+    assert all(run.needs_teacher for run in cached)
+    machine.run_all(runs)
+    machine.run_all(runs)
+    record = json.loads(machine.record_file(cached[0]).read_text())
+    assert record["cache_cpu_seconds"] > 0
+    made = [line for line in calls(root) if line.startswith("cache")]
+    assert made == ["cache -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
+
+
+def test_selection(root):
+    _, runs = make(root)
+    assert [run.name for run in runner.select(runs, ["other"], [1])] == ["t_teacher", "t_other_s1"]
+    with pytest.raises(OptionsError, match=r"--methods = 'otter': the table has none. It has: none, other"):
+        runner.select(runs, ["otter"], None)
+
+
+def test_stored_results_are_read_back_equal(root, tmp_path):
+    machine, runs = make(root)
+    machine.run_all(runs[:3])
+    records = {run.name: json.loads(machine.record_file(run).read_text()) for run in runs[:3]}
+    found = results.collect(runs, records)
+    results.save(found, tmp_path / "kept")
+    assert results.load(tmp_path / "kept") == found
+    assert {one.method for one in found.images} == {"bicubic", "teacher", "none", "other"}
+    (tmp_path / "kept/images.csv").write_text("method,seed\na,b\n")
+    with pytest.raises(OptionsError, match=r"images.csv.*cannot be read as the table's images"):
+        results.load(tmp_path / "kept")
+
+
+def test_the_sheet_of_crops_has_a_row_a_set(root, tmp_path):
+    from srkd_plugin.tables.plots import draw_sheet
+
+    machine, runs = make(root)
+    machine.run_all(runs[:3])
+    table = plan.read_table(root / "options/tables/t.yml")
+    draw_sheet(table, runs[:3], root, tmp_path / "sheet.png")
+    assert cv2.imread(str(tmp_path / "sheet.png")).std() > 10
