@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 WARM_UP = 5
 """Batches that are not counted: workers start and fill their queues."""
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--batches", type=positive_int, default=50, help="batches a repetition (%(default)s)")
     parser.add_argument("--repeats", type=positive_int, default=5, help="repetitions (%(default)s)")
     args = parser.parse_args()
-    return run(lambda: _benchmark(args))
+    return run_command(lambda: _benchmark(args))
 
 
 def _benchmark(args: argparse.Namespace) -> int:

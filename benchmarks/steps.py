@@ -38,7 +38,7 @@ import timing
 import torch
 from step_kinds import OPTIONS, SIZES, STEPS, first_loss, live_with, loss_step, network
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 WARM_UP = 4
 """DistillModel logs gradient norms in its first 3 iterations, at one backward pass a term."""
@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--no_memory", action="store_true", help="leave the peak memory out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     args = parser.parse_args()
-    return run(lambda: _report(args, PARTS[args.part](args)))
+    return run_command(lambda: _report(args, PARTS[args.part](args)))
 
 
 def _report(args: argparse.Namespace, figures: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 EXAMPLES = """\
 examples:
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--repair", action="store_true", help="check a complete cache whole, and mend what is damaged")
     parser.add_argument("--device", help="e.g. cpu or cuda:0 (default: cuda where it is there)")
     args = parser.parse_args()
-    return run(lambda: _make(args))
+    return run_command(lambda: _make(args))
 
 
 def _make(args: argparse.Namespace) -> int:

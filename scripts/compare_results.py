@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.cli.exit_codes import run
+from srkd_plugin.cli.exit_codes import run_command
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
     )
     parser.add_argument("--picture", type=Path, help="file to draw the crops to (needs matplotlib)")
     args = parser.parse_args()
-    return run(lambda: _compare(args))
+    return run_command(lambda: _compare(args))
 
 
 def _compare(args: argparse.Namespace) -> int:

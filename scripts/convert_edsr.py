@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.cli.exit_codes import run
+from srkd_plugin.cli.exit_codes import run_command
 
 EXAMPLES = """\
 examples:
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--param-key", metavar="KEY", help="params or params_ema, where the file has both")
     parser.add_argument("--force", action="store_true", help="replace a file that is there and has other weights")
     args = parser.parse_args()
-    return run(lambda: _convert(args))
+    return run_command(lambda: _convert(args))
 
 
 def _convert(args: argparse.Namespace) -> int:

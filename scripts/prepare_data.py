@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 TRAIN_HELP = """\
 Make LMDBs of overlapping HR and LR sub-images from folders of photographs, by BasicSR's recipe.
@@ -69,7 +69,7 @@ def main() -> int:
     demo.add_argument("--out", type=Path, default=Path("datasets/demo"), help="folder to write to (%(default)s)")
     demo.set_defaults(function=_demo)
     args = parser.parse_args()
-    return run(lambda: args.function(args))
+    return run_command(lambda: args.function(args))
 
 
 def _add_train(commands: Any) -> None:

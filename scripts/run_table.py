@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 from srkd_plugin.errors import MISSING, InputError
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     )
     reporting.add_argument("--out", type=Path, help="folder of the report (default: that of the results)")
     args = parser.parse_args()
-    return run(lambda: _run(args) if args.command == "run" else _report(args))
+    return run_command(lambda: _run(args) if args.command == "run" else _report(args))
 
 
 def _run(args: argparse.Namespace) -> int:

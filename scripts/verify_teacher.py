@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from srkd_plugin.cli.exit_codes import run
+from srkd_plugin.cli.exit_codes import run_command
 
 EXAMPLES = """\
 examples:
@@ -32,7 +32,7 @@ def main() -> int:
     args = parser.parse_args()
     if (args.hr is None) != (args.lr is None):
         parser.error("--hr and --lr go together")
-    return run(lambda: _verify(args))
+    return run_command(lambda: _verify(args))
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
-from srkd_plugin.cli.exit_codes import positive_int, run
+from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 PROJECT = Path(__file__).resolve().parent.parent
 NETWORK = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
@@ -37,9 +37,9 @@ def main() -> int:
     args = parser.parse_args()
     if args.work is not None:
         args.work.mkdir(parents=True)
-        return run(lambda: _soak(args.work.resolve(), args))
+        return run_command(lambda: _soak(args.work.resolve(), args))
     with tempfile.TemporaryDirectory() as folder:
-        return run(lambda: _soak(Path(folder), args))
+        return run_command(lambda: _soak(Path(folder), args))
 
 
 def _soak(root: Path, args: argparse.Namespace) -> int:

@@ -117,7 +117,7 @@ def trained(opt: dict[str, Any], root: Path) -> dict[str, Any]:
     return {
         "net_g": bare.state_dict(),
         "net_g_ema": model.net_g_ema.state_dict(),
-        "connectors": model.distiller.connectors.state_dict(),
+        "connectors": model.step_losses.connectors.state_dict(),
         "balances": model.term_weights.state_dict(),
         "logs": logs,
     }
@@ -245,7 +245,7 @@ def main(content: dict[str, Any], root: Path) -> None:
             (ema, keep): validate(content[f"opt_{ema}"], root / f"{ema}_{keep}", keep)
             for ema, keep in itertools.product(("ema", "plain"), (5, 1))
         },
-        "random_teacher": distill(content["opt_random"], root, iters=1)[0].distiller.teacher.net.state_dict(),
+        "random_teacher": distill(content["opt_random"], root, iters=1)[0].step_losses.teacher.net.state_dict(),
         "pure": trained(without_image_loss(content["opt"]), root),
         "ended": {saved: ended(content["opt"], root / f"ended_{saved}", saved) for saved in (False, True)},
         "agreements": agreements(content["opt"]),

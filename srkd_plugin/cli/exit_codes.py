@@ -11,7 +11,7 @@ from srkd_plugin.errors import OptionsError
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
-def run(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int]) -> int:
     """Run a script's work; an error in what the user gave becomes one line on stderr, and not a traceback.
 
     Args:

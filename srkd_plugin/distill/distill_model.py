@@ -11,7 +11,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from srkd_plugin.distill.step_losses import Distiller
+from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
@@ -42,17 +42,17 @@ class DistillModel(ResumableModel):
 
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
-        distillation = reader.read(self.opt)
-        set_tf32(distillation.run.tf32)
-        self.amp = MixedPrecision(distillation.amp, self.device)
-        self.distiller = self._build_distiller(distillation)
+        ours = reader.read(self.opt)
+        set_tf32(ours.run.tf32)
+        self.amp = MixedPrecision(ours.amp, self.device)
+        self.step_losses = self._build_step_losses(ours)
         # beside net_g, not in its place: checkpoints and validation know nothing of it
-        self._trained_net = compiled(self.net_g) if distillation.student.compile else self.net_g
-        self._initialise_student(distillation)
-        self.term_weights = TermWeights({term.log_name: term.section for term in self.distiller.terms})
-        self.grad_norm_log = distillation.grad_norm_log
+        self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
+        self._initialise_student(ours)
+        self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
+        self.grad_norm_log = ours.grad_norm_log
         self._grad_norms_logged = 0
-        self._prepare_run(distillation)
+        self._prepare_run(ours)
 
         train_opt = self.opt["train"]
         without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
@@ -62,30 +62,30 @@ class DistillModel(ResumableModel):
         if without_gt:
             self.cri_pix = None
 
-    def _build_distiller(self, distillation: sections.Distillation) -> Distiller:
+    def _build_step_losses(self, ours: sections.PluginOptions) -> StepLosses:
         student = self.get_bare_model(self.net_g)
         teacher = None
-        if distillation.cache is None:
+        if ours.cache is None:
             # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
-            teacher = build_teacher(distillation, self.device if distillation.terms else torch.device("cpu"))
-            if distillation.teacher.random_init:  # BasicSR seeds every rank differently
+            teacher = build_teacher(ours, self.device if ours.terms else torch.device("cpu"))
+            if ours.teacher.random_init:  # BasicSR seeds every rank differently
                 ranks.make_equal(teacher.net.parameters(), self.device)
-        distiller = Distiller(teacher, student, build_terms(distillation.terms, self.device))
+        step_losses = StepLosses(teacher, student, build_terms(ours.terms, self.device))
         channels, side = reader.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
-            distiller.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
-        if any(True for _ in distiller.connectors.parameters()):
-            self.print_network(distiller.connectors)
-            distiller.connectors.wrap(self.model_to_device)
-        return distiller
+            step_losses.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
+        if any(True for _ in step_losses.connectors.parameters()):
+            self.print_network(step_losses.connectors)
+            step_losses.connectors.wrap(self.model_to_device)
+        return step_losses
 
-    def _initialise_student(self, distillation: sections.Distillation) -> None:
+    def _initialise_student(self, ours: sections.PluginOptions) -> None:
         """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
         path = self.opt["path"]
-        if distillation.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
+        if ours.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
         # with a cache, the teacher is built for this alone
-        teacher = self.distiller.teacher or build_teacher(distillation, torch.device("cpu"))
+        teacher = self.step_losses.teacher or build_teacher(ours, torch.device("cpu"))
         cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 
@@ -104,7 +104,7 @@ class DistillModel(ResumableModel):
     def setup_optimizers(self) -> None:
         """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""
         super().setup_optimizers()
-        connectors = list(self.distiller.connectors.parameters())
+        connectors = list(self.step_losses.connectors.parameters())
         if connectors:
             self.optimizer_g.add_param_group({"params": connectors})
 
@@ -152,21 +152,21 @@ class DistillModel(ResumableModel):
 
     def _own_state(self) -> dict[str, Any]:
         return {
-            "connectors": self.distiller.connectors.state_dict(),
+            "connectors": self.step_losses.connectors.state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "amp": self.amp.state_dict(),
         }
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
-        self.distiller.connectors.load_state_dict(state["connectors"])
+        self.step_losses.connectors.load_state_dict(state["connectors"])
         self.term_weights.load_state_dict(state["term_weights"])
         self.amp.load_state_dict(state.get("amp") or {})
 
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
-        with self.distiller.recording():
+        with self.step_losses.recording():
             self.output = self.amp.forward(net, self.lq)
             gt = getattr(self, "gt", None)
-            to_teacher = self.distiller.losses(self.output, self.lq, gt, current_iter, self.target)
+            to_teacher = self.step_losses.losses(self.output, self.lq, gt, current_iter, self.target)
         return OrderedDict(**self._losses_to_gt(), **to_teacher)
 
     def _losses_to_gt(self) -> dict[str, Tensor]:
@@ -189,20 +189,20 @@ class DistillModel(ResumableModel):
             return f"{', '.join(what) or 'all losses finite'} (files: {describe_files(self._files)})"
 
         parameters = [p for group in self.optimizer_g.param_groups for p in group["params"]]
-        return self.guard.passes(
+        return self.finite_steps.passes(
             losses, parameters, stop_signals.requested(), current_iter, describe, self.amp.is_overflow
         )
 
     def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
         """Run the step again, for its terms one by one; on the bare modules, as DDP expects a backward pass."""
-        with self.distiller.connectors.bare():
+        with self.step_losses.connectors.bare():
             losses = self._losses(self.get_bare_model(self.net_g), current_iter)
             with ranks.alone():  # whose gradient is it
                 return terms_with_bad_gradient(losses, self._student_parameters())
 
     def _buffers_to_keep(self) -> list[tuple[Tensor, Tensor]]:
         """Running statistics, which a forward pass changes: they are put back if the iteration is left out."""
-        if self.guard.section.nan_policy != "skip":
+        if self.finite_steps.section.nan_policy != "skip":
             return []
         return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
 

@@ -16,7 +16,7 @@ from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.networks.teacher import Teacher
 
 
-class Distiller:
+class StepLosses:
     """Computes the losses of all terms for one batch.
 
     Args:

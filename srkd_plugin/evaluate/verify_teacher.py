@@ -123,11 +123,11 @@ def verify_teacher(
         InputError: The images cannot be read or are not pairs.
     """
     device = torch.device("cpu") if device is None else device
-    distillation, scale = reader.read(opt), opt["scale"]
+    ours, scale = reader.read(opt), opt["scale"]
     pairs = _Pairs(hr, lr, scale)
-    teacher = build_teacher(distillation, device)
+    teacher = build_teacher(ours, device)
     report = _measure(teacher, pairs, scale, device)
-    file = distillation.path.pretrain_network_t
+    file = ours.path.pretrain_network_t
     report.known_set = known_set or published_figures.guess_set(hr.absolute())
     published = published_figures.WEIGHTS.get(Path(file).stem) if file else None
     if published is not None:
@@ -135,8 +135,8 @@ def verify_teacher(
         report.published_rgb = published.psnr_rgb.get(report.known_set)
         report.published_y = published.psnr_y.get(report.known_set)
     _judge(report)
-    if report.faults and distillation.network_t["type"] == "EDSR":
-        report.faults += _find_better_variants(distillation, teacher, pairs, scale, device)
+    if report.faults and ours.network_t["type"] == "EDSR":
+        report.faults += _find_better_variants(ours, teacher, pairs, scale, device)
     return report
 
 
@@ -202,15 +202,15 @@ def _judge(report: TeacherReport) -> None:
 
 
 def _find_better_variants(
-    distillation: sections.Distillation, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
+    ours: sections.PluginOptions, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
 ) -> list[str]:
     """Which other arguments of EDSR make the teacher clearly better, on the smallest image."""
     lr, hr = pairs.smallest()
     own = calculate_psnr(_super_resolve(teacher, lr, device), hr, crop_border=scale)
     found = []
     for variant in VARIANTS:
-        network = {**distillation.network_t, **variant}
-        other = build_teacher(distillation.model_copy(update={"network_t": network}), device)
+        network = {**ours.network_t, **variant}
+        other = build_teacher(ours.model_copy(update={"network_t": network}), device)
         gain = calculate_psnr(_super_resolve(other, lr, device), hr, crop_border=scale) - own
         if gain > CLEARLY:
             ((name, value),) = variant.items()

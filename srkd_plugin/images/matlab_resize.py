@@ -31,7 +31,7 @@ FLOAT32_STEP = 2.0**-12
 """Sums of 8-bit samples times weights that are multiples of this, and sum to 1, are exact in float32."""
 
 
-class Taps(NamedTuple):
+class ResizeTaps(NamedTuple):
     """Which input samples make an output sample."""
 
     indices: np.ndarray
@@ -98,7 +98,7 @@ def _swap(image: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def compute_taps(length_in: int, length_out: int, scale: float) -> Taps:
+def compute_taps(length_in: int, length_out: int, scale: float) -> ResizeTaps:
     """Indices and weights along one side, as MATLAB's ``contributions``.
 
     Args:
@@ -116,7 +116,7 @@ def compute_taps(length_in: int, length_out: int, scale: float) -> Taps:
     mirrored = np.r_[np.arange(length_in), np.arange(length_in)[::-1]]
     indices = mirrored[(positions.astype(np.int64) - 1) % (2 * length_in)]
     used = weights.any(axis=0)
-    return Taps(indices[:, used], weights[:, used])
+    return ResizeTaps(indices[:, used], weights[:, used])
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def _resize_rows(rows: np.ndarray, taps: Taps) -> np.ndarray:
+def _resize_rows(rows: np.ndarray, taps: ResizeTaps) -> np.ndarray:
     """``(n, m)`` uint8 to ``(length_out, m)`` uint8."""
     exact = bool(np.all(taps.weights % FLOAT32_STEP == 0))
     dtype = np.float32 if exact else np.float64

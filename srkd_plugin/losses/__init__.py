@@ -1,4 +1,4 @@
-"""Distillation losses: tensors in, a scalar out. They know nothing of models.
+"""PluginOptions losses: tensors in, a scalar out. They know nothing of models.
 
 A file ``*_loss.py`` here is found and registered by itself (:mod:`srkd_plugin.registration`).
 """

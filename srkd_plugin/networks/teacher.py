@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.precision import compiled, run_in
 from srkd_plugin.networks.weights_file import WeightsFile
-from srkd_plugin.options.sections import Distillation, PathSection, TeacherSection
+from srkd_plugin.options.sections import PathSection, PluginOptions, TeacherSection
 
 
 class Teacher:
@@ -50,7 +50,7 @@ class Teacher:
         return run_in(self._precision, self._run, lq.contiguous(memory_format=self._memory_format))
 
 
-def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
+def build_teacher(ours: PluginOptions, device: torch.device) -> Teacher:
     """Build the options' teacher with its weights.
 
     The random state is left as it was, so that the student and the data order of a run do not depend on its teacher.
@@ -59,24 +59,24 @@ def build_teacher(distillation: Distillation, device: torch.device) -> Teacher:
         OptionsError: The weights are not given, not there or do not fit the network.
     """
     with torch.random.fork_rng(devices=[]):
-        net = build_network(distillation.network_t)
-    path = distillation.path
-    _check_weights_are_wanted(path, distillation.teacher)
+        net = build_network(ours.network_t)
+    path = ours.path
+    _check_weights_are_wanted(path, ours.teacher)
     if path.pretrain_network_t is None:
         get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
     else:
-        teacher_weights(distillation).load_into(net)
-    teacher = Teacher(net, device, distillation.teacher)
+        teacher_weights(ours).load_into(net)
+    teacher = Teacher(net, device, ours.teacher)
     get_root_logger().info(
         f"Teacher [{type(net).__name__}], with parameters: {teacher.parameter_count:,d}, "
-        f"from {path.pretrain_network_t}, precision {distillation.teacher.precision}."
+        f"from {path.pretrain_network_t}, precision {ours.teacher.precision}."
     )
     return teacher
 
 
-def teacher_weights(distillation: Distillation) -> WeightsFile:
+def teacher_weights(ours: PluginOptions) -> WeightsFile:
     """The teacher's weights file, which the options must name."""
-    path, trust = distillation.path, distillation.run.trust_weights
+    path, trust = ours.path, ours.run.trust_weights
     return WeightsFile("t", str(path.pretrain_network_t), path.param_key_t, None, path.strict_load_t, trust)
 
 

@@ -40,10 +40,10 @@ from srkd_plugin.options.sections import (
     AmpSection,
     CacheSection,
     CheckpointsSection,
-    Distillation,
     GradNormLogSection,
     NonfiniteSection,
     PathSection,
+    PluginOptions,
     RunSection,
     StudentSection,
     TeacherSection,
@@ -130,7 +130,7 @@ def lq_shape(opt: Mapping[str, Any]) -> tuple[int, int]:
     return (1 if train_set.get("color") == "y" else 3), train_set["gt_size"] // opt["scale"]
 
 
-def read(opt: Mapping[str, Any]) -> Distillation:
+def read(opt: Mapping[str, Any]) -> PluginOptions:
     """Check and read the plugin's sections of a training run's options.
 
     Raises:
@@ -141,7 +141,7 @@ def read(opt: Mapping[str, Any]) -> Distillation:
     student = check_section(StudentSection, "student", opt.get("student") or {})
     if student.init == "random":
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
-    return Distillation(
+    return PluginOptions(
         network_t=_network("network_t", opt["network_t"]),
         run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),

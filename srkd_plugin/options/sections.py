@@ -195,7 +195,7 @@ SECTIONS = {
 """Every model of ours by the section that it describes; docs/options.md is made from it."""
 
 
-class Distillation(BaseModel):
+class PluginOptions(BaseModel):
     """Everything of ours that a run's options say, checked and with defaults filled in."""
 
     network_t: dict[str, Any]

@@ -18,7 +18,7 @@ from basicsr.utils import registry
 from basicsr.utils.logger import initialized_logger
 from torch import nn
 
-from srkd_plugin.distill.step_losses import Distiller
+from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.precision import check_compiles, check_precision
@@ -35,7 +35,7 @@ PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
 
 
-def check(opt: Mapping[str, Any]) -> sections.Distillation:
+def check(opt: Mapping[str, Any]) -> sections.PluginOptions:
     """Check everything of a training run that the plugin will read; build nothing that stays, write nothing.
 
     Args:
@@ -47,27 +47,27 @@ def check(opt: Mapping[str, Any]) -> sections.Distillation:
     Raises:
         OptionsError: The first thing that is wrong.
     """
-    distillation = reader.read(opt)
+    ours = reader.read(opt)
     basicsr_sections.check_values(opt)
     _check_processes(opt)
-    _check_speed(distillation, _device(opt))
+    _check_speed(ours, _device(opt))
     _check_folder(opt)
     for key in ("network_g", "network_t"):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
         _check_registered(registry.LOSS_REGISTRY, key, section)
     basicsr_sections.check_datasets(opt)
-    _check_batch(opt, distillation)
-    _check_start(opt, distillation)
-    _check_starts(opt, distillation)
-    _check_every_iteration_has_a_loss(opt, distillation)
-    _check_balances(opt, distillation)
-    _check_keep_best(opt, distillation.checkpoints)
-    _check_taps_and_gpus(opt, distillation)
-    _check_networks(opt, distillation)
-    if distillation.cache is not None:
-        check_cache(opt, distillation)
-    return distillation
+    _check_batch(opt, ours)
+    _check_student_start(opt, ours)
+    _check_terms_start(opt, ours)
+    _check_every_iteration_has_a_loss(opt, ours)
+    _check_balances(opt, ours)
+    _check_keep_best(opt, ours.checkpoints)
+    _check_taps_and_gpus(opt, ours)
+    _check_networks(opt, ours)
+    if ours.cache is not None:
+        check_cache(opt, ours)
+    return ours
 
 
 def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -117,19 +117,19 @@ def _check_folder(opt: Mapping[str, Any]) -> None:
         raise OptionsError("name", opt["name"], problem, "Start the run where BasicSR can write experiments/.")
 
 
-def _check_speed(distillation: sections.Distillation, device: torch.device) -> None:
-    check_precision("train.amp.precision", distillation.amp.precision, device)
-    if distillation.student.compile:
-        check_compiles("student.compile", device, distillation.has_taps)
-    if distillation.cache is None:
-        check_precision("teacher.precision", distillation.teacher.precision, device)
-        if distillation.teacher.compile:
-            check_compiles("teacher.compile", device, distillation.has_taps)
+def _check_speed(ours: sections.PluginOptions, device: torch.device) -> None:
+    check_precision("train.amp.precision", ours.amp.precision, device)
+    if ours.student.compile:
+        check_compiles("student.compile", device, ours.has_taps)
+    if ours.cache is None:
+        check_precision("teacher.precision", ours.teacher.precision, device)
+        if ours.teacher.compile:
+            check_compiles("teacher.compile", device, ours.has_taps)
 
 
-def _check_batch(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
+def _check_batch(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     images = opt["datasets"]["train"]["batch_size_per_gpu"]
-    for name, term in distillation.terms.items():
+    for name, term in ours.terms.items():
         least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
         joint = images * opt["world_size"] if term.loss_options().get("gather_negatives") else images
         if joint < least:
@@ -141,16 +141,16 @@ def _check_batch(opt: Mapping[str, Any], distillation: sections.Distillation) ->
             )
 
 
-def _check_start(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
+def _check_student_start(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     file = opt["path"].get("pretrain_network_g")
-    if file and distillation.student.init != "random":
+    if file and ours.student.init != "random":
         problem = f"path.pretrain_network_g gives the student its weights ({file})"
-        raise OptionsError("student.init", distillation.student.init, problem, "Remove one of the two.")
+        raise OptionsError("student.init", ours.student.init, problem, "Remove one of the two.")
 
 
-def _check_starts(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
+def _check_terms_start(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     last = int(opt["train"]["total_iter"])
-    for name, term in distillation.terms.items():
+    for name, term in ours.terms.items():
         if term.start > last:
             problem = f"the run ends before, with iteration {last}"
             raise OptionsError(f"train.distill_opt.{name}.start", term.start, problem, "Correct start or total_iter.")
@@ -165,8 +165,8 @@ def _check_processes(opt: Mapping[str, Any]) -> None:
         raise OptionsError("num_gpu", gpus, problem, "Write auto, or start as many processes.")
 
 
-def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
-    train, terms = opt["train"], distillation.terms.values()
+def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
+    train, terms = opt["train"], ours.terms.values()
     if train.get("pixel_opt") or train.get("perceptual_opt"):
         return
     last = int(train["total_iter"])
@@ -177,8 +177,8 @@ def _check_every_iteration_has_a_loss(opt: Mapping[str, Any], distillation: sect
             raise OptionsError("train.distill_opt", terms_given, problem, "Mend start and stop, or add pixel_opt.")
 
 
-def _check_balances(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
-    for name, term in distillation.terms.items():
+def _check_balances(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
+    for name, term in ours.terms.items():
         if term.balance is not None and not opt["train"].get("pixel_opt"):
             problem = "it is measured against pixel_opt's gradient, and there is no train.pixel_opt"
             remedy = "Add pixel_opt, or give the term a loss_weight instead."
@@ -202,37 +202,37 @@ def _check_keep_best(opt: Mapping[str, Any], section: sections.CheckpointsSectio
         raise OptionsError("val.val_freq", validation["val_freq"], problem, f"Write {every}, or 2 x, 3 x ... as much.")
 
 
-def _check_taps_and_gpus(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
+def _check_taps_and_gpus(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     """DataParallel runs copies of the student in threads; their feature maps would overwrite each other."""
-    if distillation.has_taps and not opt["dist"] and opt["num_gpu"] > 1:
+    if ours.has_taps and not opt["dist"] and opt["num_gpu"] > 1:
         problem = "terms with taps need one process a GPU"
         raise OptionsError(
             "num_gpu", opt["num_gpu"], problem, "Start with torchrun and --launcher pytorch, or write 1."
         )
 
 
-def _check_networks(opt: Mapping[str, Any], distillation: sections.Distillation) -> None:
+def _check_networks(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     """Build everything, and run one small batch through it; the random state is left as it was."""
     # tried as it is: compiling takes a minute, and the CPU may not have the GPU's precision
-    plain = distillation.teacher.model_copy(update={"compile": False, "precision": "fp32"})
-    distillation = distillation.model_copy(update={"teacher": plain})
+    plain = ours.teacher.model_copy(update={"compile": False, "precision": "fp32"})
+    ours = ours.model_copy(update={"teacher": plain})
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
         teacher = None
-        if distillation.cache is None:
-            teacher = build("network_t", opt, lambda _: build_teacher(distillation, torch.device("cpu")))
+        if ours.cache is None:
+            teacher = build("network_t", opt, lambda _: build_teacher(ours, torch.device("cpu")))
         student = build("network_g", opt, build_network)
         _check_student_weights(opt, student)
-        if distillation.student.init == "teacher_slice":
-            cut_from_teacher(student, (teacher or build_teacher(distillation, torch.device("cpu"))).net)
-        distiller = Distiller(teacher, student, build_terms(distillation.terms, "cpu"))
+        if ours.student.init == "teacher_slice":
+            cut_from_teacher(student, (teacher or build_teacher(ours, torch.device("cpu"))).net)
+        step_losses = StepLosses(teacher, student, build_terms(ours.terms, "cpu"))
         _, trained_at = reader.lq_shape(opt)
         try:
-            _run_small_batch(opt, distiller, student, min(trained_at, PROBE_SIZE))
+            _run_small_batch(opt, step_losses, student, min(trained_at, PROBE_SIZE))
         except OptionsError:
             if trained_at <= PROBE_SIZE:
                 raise
-            _run_small_batch(opt, distiller, student, trained_at)  # a network that needs more to look at
+            _run_small_batch(opt, step_losses, student, trained_at)  # a network that needs more to look at
 
 
 def build(key: str, opt: Mapping[str, Any], make: Callable[[dict[str, Any]], Any]) -> Any:
@@ -264,14 +264,14 @@ def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
         student_weights(opt, file, key, strict).load_into(student)
 
 
-def _run_small_batch(opt: Mapping[str, Any], distiller: Distiller, student: nn.Module, side: int) -> None:
+def _run_small_batch(opt: Mapping[str, Any], step_losses: StepLosses, student: nn.Module, side: int) -> None:
     scale, (channels, _) = opt["scale"], reader.lq_shape(opt)
     lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
     networks = {"network_g": student}
-    if distiller.teacher is not None:  # that of a cache was tried when the cache was made
-        networks["network_t"] = distiller.teacher.net
+    if step_losses.teacher is not None:  # that of a cache was tried when the cache was made
+        networks["network_t"] = step_losses.teacher.net
     check_outputs(networks, lq, gt.shape)
-    distiller.dry_run(student, lq, gt)
+    step_losses.dry_run(student, lq, gt)
 
 
 @contextmanager

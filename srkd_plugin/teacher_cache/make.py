@@ -66,12 +66,12 @@ class CacheJob:
         Raises:
             OptionsError: The options, the weights or the images are not what is needed.
         """
-        self.distillation = reader.read(self.opt)
+        self.ours = reader.read(self.opt)
         if self.out is None:
-            if self.distillation.cache is None:
+            if self.ours.cache is None:
                 problem = f"the options have no {reader.CACHE_DATASET} to say where the cache is to be"
                 raise InputError("--out", None, problem, "Give --out.")
-            self.out = Path(self.distillation.cache.dataroot_teacher)
+            self.out = Path(self.ours.cache.dataroot_teacher)
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
@@ -84,9 +84,9 @@ class CacheJob:
     @cached_property
     def info(self) -> CacheInfo:
         """What the cache will say of itself before it is measured."""
-        weights = Path(self.distillation.path.pretrain_network_t or "").name
+        weights = Path(self.ours.path.pretrain_network_t or "").name
         return CacheInfo(
-            teacher=teacher_identity(self.distillation),
+            teacher=teacher_identity(self.ours),
             source=self.source.identity(),
             making=self.making,
             made_by={"srkd_plugin": srkd_plugin.__version__, "torch": torch.__version__, "weights": weights},
@@ -136,7 +136,7 @@ class RunningTeacher:
 
     def __init__(self, job: CacheJob) -> None:
         self._device, self._color = job.device, job.color
-        teacher = build_teacher(job.distillation, job.device)
+        teacher = build_teacher(job.ours, job.device)
         probe = torch.rand(1, 1 if job.color == "y" else 3, PROBE, PROBE, device=job.device)
         expected = torch.Size((*probe.shape[:2], PROBE * job.scale, PROBE * job.scale))
         check_outputs({"network_t": teacher.net}, probe, expected)

@@ -15,7 +15,7 @@ from srkd_plugin.parallel import ranks
 from srkd_plugin.training.grad_norms import gradient_norms
 
 
-class StepGuard:
+class FiniteSteps:
     """Looks at the losses and gradients of each step, with one transfer to the host and, with several ranks, one
     all-reduce of a few numbers. All ranks come to the same result.
 

@@ -9,11 +9,11 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch.utils.data import DataLoader
 
-from srkd_plugin.options.sections import Distillation
+from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.parallel import ranks
 from srkd_plugin.training import random_state, stop_signals
 from srkd_plugin.training.checkpoints import Checkpoints, on_cpu, plain
-from srkd_plugin.training.finite_steps import StepGuard
+from srkd_plugin.training.finite_steps import FiniteSteps
 from srkd_plugin.training.split_validation import validate_split
 from srkd_plugin.training.trainer_data import TrainerData
 
@@ -28,9 +28,9 @@ class ResumableModel(SRModel):
     trainer_data = TrainerData()
     """What BasicSR's trainer made of the data sets; it is set before training begins."""
 
-    def _prepare_run(self, distillation: Distillation) -> None:
-        self.guard = StepGuard(distillation.nonfinite)
-        self.checkpoints = Checkpoints(self.opt, distillation.checkpoints)
+    def _prepare_run(self, ours: PluginOptions) -> None:
+        self.finite_steps = FiniteSteps(ours.nonfinite)
+        self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
         self._resumed_at: Optional[int] = None
 
@@ -51,7 +51,7 @@ class ResumableModel(SRModel):
         """SRModel's; before it, the run ends if it was asked to: all of the iteration before is done here."""
         if self._resumed_at == current_iter - 1:
             self._validate_if_missed(current_iter - 1)
-        if self.guard.ending:
+        if self.finite_steps.ending:
             self._save_and_end(current_iter - 1)
         super().update_learning_rate(current_iter, warmup_iter)
 
@@ -89,7 +89,7 @@ class ResumableModel(SRModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             **self._own_state(),
-            "skipped": self.guard.skipped,
+            "skipped": self.finite_steps.skipped,
             "ranks": ranks.gather_objects({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),
         }
 
@@ -97,7 +97,7 @@ class ResumableModel(SRModel):
         """Go on from a training state."""
         super().resume_training(resume_state)
         self._load_own_state(resume_state)
-        self.guard.skipped = resume_state.get("skipped", 0)
+        self.finite_steps.skipped = resume_state.get("skipped", 0)
         self._replay_validations(resume_state.get("validations") or {})
         self._resumed_at = resume_state["iter"]
         saved = resume_state.get("ranks") or []

@@ -22,7 +22,7 @@ Place = tuple[int, int, int]
 """Epoch, place in the epoch's order over all ranks, index in the dataset."""
 
 
-class StreamSampler(Sampler):
+class ResumableSampler(Sampler):
     """An ``EnlargedSampler`` that can begin in the middle of an epoch.
 
     Args:
@@ -86,7 +86,7 @@ def build_train_loader(
     exact: bool,
     **more: Any,
 ) -> DataLoader:
-    """BasicSR's training loader, with a :class:`StreamSampler`, and workers that wait for their parent to end.
+    """BasicSR's training loader, with a :class:`ResumableSampler`, and workers that wait for their parent to end.
 
     Args:
         build: BasicSR's ``build_dataloader``.
@@ -102,7 +102,7 @@ def build_train_loader(
         dataset = SeededDataset(dataset, seed)
         if dataset_opt.get("prefetch_mode") == "cpu":
             dataset_opt = {**dataset_opt, "prefetch_mode": None}
-    stream = StreamSampler(sampler, places=exact)
+    stream = ResumableSampler(sampler, places=exact)
     loader = build(dataset, dataset_opt, sampler=stream, seed=seed, **more)
     loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
     return loader

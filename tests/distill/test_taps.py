@@ -161,8 +161,8 @@ def test_feature_terms_are_their_formulas(opt, tmp_path):
         "lsfd": {**FEATURE_TERM, "type": "LocalSelectiveFeatureLoss", "loss_weight": 0.5},
     }
     model = make(opt, tmp_path)
-    data, student, teacher = batch(1), copy.deepcopy(model.net_g), model.distiller.teacher.net
-    connect = copy.deepcopy(model.distiller.connectors.by_term)
+    data, student, teacher = batch(1), copy.deepcopy(model.net_g), model.step_losses.teacher.net
+    connect = copy.deepcopy(model.step_losses.connectors.by_term)
     log = train(model, [1])
 
     recorded = []
@@ -206,11 +206,11 @@ def test_fakd_sends_gradients_into_the_students_features(opt, tmp_path):
 def test_connectors_train_with_the_student_and_are_not_in_its_checkpoint(opt, tmp_path):
     opt["train"]["distill_opt"] = {"fitnet": FEATURE_TERM}
     model = make(opt, tmp_path)
-    before = copy.deepcopy(model.distiller.connectors.state_dict())
+    before = copy.deepcopy(model.step_losses.connectors.state_dict())
     for folder in ("models", "training_states"):
         (tmp_path / "experiments/tiny_distill" / folder).mkdir(parents=True)
     train(model, [1, 2])
-    after = model.distiller.connectors.state_dict()
+    after = model.step_losses.connectors.state_dict()
     assert all(not torch.equal(before[k], after[k]) for k in before)
     model.save(0, 2)
     student = torch.load(tmp_path / "experiments/tiny_distill/models/net_g_2.pth", weights_only=True)
@@ -236,7 +236,7 @@ def test_a_resumed_run_goes_on_with_its_connectors(opt, tmp_path):
     train(second, [3, 4])
     for name in ("net_g", "connectors"):
         found, expected = (
-            (m.net_g if name == "net_g" else m.distiller.connectors).state_dict() for m in (second, straight)
+            (m.net_g if name == "net_g" else m.step_losses.connectors).state_dict() for m in (second, straight)
         )
         assert all(torch.equal(found[k], expected[k]) for k in expected)
 
@@ -254,7 +254,7 @@ def test_terms_count_from_start_to_stop_and_the_teacher_rests_in_between(opt, tm
     opt["train"]["distill_opt"]["contrastive"].update(start=2, stop=3)
     model = make(opt, tmp_path)
     calls = []
-    model.distiller.teacher.net.register_forward_hook(lambda *_: calls.append(1))
+    model.step_losses.teacher.net.register_forward_hook(lambda *_: calls.append(1))
     seen = [("l_contrastive" in train(model, [i]), len(calls)) for i in (1, 2, 3, 4)]
     assert seen == [(False, 0), (True, 1), (True, 2), (False, 2)]
 

@@ -158,14 +158,14 @@ GUARD_OF_RANK = """
 import os, sys, torch
 import srkd_plugin.registration
 import torch.distributed as dist
-from srkd_plugin.training.finite_steps import StepGuard
+from srkd_plugin.training.finite_steps import FiniteSteps
 from srkd_plugin.options.sections import NonfiniteSection
 dist.init_process_group("gloo")
 rank, weight = dist.get_rank(), torch.nn.Parameter(torch.ones(2))
 weight.grad = torch.ones(2)
 describe = lambda bad, gradients: f"{bad} {gradients} im{rank}.png"
 def look(section, value, asked=False):
-    guard = StepGuard(section)
+    guard = FiniteSteps(section)
     passed = guard.passes({"l_pix": torch.tensor(value)}, [weight], asked, 7, describe)
     return passed, guard.skipped, guard.ending
 found = [look(NonfiniteSection(nan_policy="skip"), float("nan") if rank else 1.0)]

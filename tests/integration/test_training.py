@@ -159,7 +159,7 @@ batch = {"lq": torch.rand(4, 3, 8, 10), "gt": torch.rand(4, 3, 16, 20)}
 model.feed_data({k: v[rank * 4 // world:(rank + 1) * 4 // world] for k, v in batch.items()})
 model.optimize_parameters(1)
 if rank == 0:
-    nets = {"net_g": model.net_g, "connectors": model.distiller.connectors}
+    nets = {"net_g": model.net_g, "connectors": model.step_losses.connectors}
     parameters = {f"{name}.{k}": p for name, net in nets.items() for k, p in net.named_parameters()}
     gradients = {k.replace("module.", ""): p.grad for k, p in parameters.items()}
     torch.save({"gradients": gradients, "log": dict(model.log_dict)}, sys.argv[3])

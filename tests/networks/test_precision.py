@@ -75,7 +75,7 @@ def test_the_student_alone_runs_in_the_precision_and_its_gradients_are_close(opt
     model = tiny.model(opt, tmp_path)
     seen = []
     model.net_g.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    model.distiller.teacher.net.body[0].conv1.register_forward_hook(lambda m, i, output: seen.append(output.dtype))
+    model.step_losses.teacher.net.body[0].conv1.register_forward_hook(lambda m, i, output: seen.append(output.dtype))
     low = step(model)
     assert seen == [{"bf16": torch.bfloat16, "fp16": torch.float16}[precision], torch.float32]  # student, teacher
     assert model.net_g.body[0].conv1.weight.dtype == model.output.dtype == torch.float32
@@ -96,7 +96,7 @@ def test_feature_terms_compare_float32(opt, tmp_path, precision):
     opt["train"]["amp"] = {"precision": precision}
     model = tiny.model(opt, tmp_path)
     assert step(model)["l_hint"] == pytest.approx(expected, rel=0.02)
-    connector = next(iter(model.distiller.connectors.parameters()))
+    connector = next(iter(model.step_losses.connectors.parameters()))
     assert connector.dtype == connector.grad.dtype == torch.float32
 
 
@@ -110,7 +110,7 @@ def test_an_overflow_leaves_the_iteration_out_and_halves_the_scale(opt, tmp_path
     assert same(weights(model), before)
     assert model.amp.scale() == 2.0**39
     assert "iteration 1: the gradient overflows at a loss scale of 1.09951e+12; left out" in caplog.text
-    assert model.guard.skipped == 0  # it is no fault, and does not count
+    assert model.finite_steps.skipped == 0  # it is no fault, and does not count
     for iteration in range(2, 40):
         step(model, iteration)
     assert not same(weights(model), before)
@@ -135,9 +135,9 @@ def test_a_loss_that_is_not_finite_is_a_fault_at_any_scale(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
     model.feed_data({"lq": torch.rand(4, 3, 8, 10), "gt": torch.full((4, 3, 16, 20), float("inf"))})
     model.optimize_parameters(1)
-    assert model.guard.skipped == 1
+    assert model.finite_steps.skipped == 1
     step(model, 2)
-    assert model.guard.skipped == 1
+    assert model.finite_steps.skipped == 1
 
 
 @needs_fp16

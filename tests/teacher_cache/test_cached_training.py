@@ -61,7 +61,7 @@ def test_no_teacher_is_built_and_the_step_uses_the_batchs_images(opt, monkeypatc
     monkeypatch.setattr(run_checks, "build_teacher", refuse)
     run_checks.check(opt)
     model = build_model(copy.deepcopy(opt))
-    assert model.distiller.teacher is None
+    assert model.step_losses.teacher is None
     batch = {"lq": torch.rand(2, 3, 8, 8), "gt": torch.rand(2, 3, 16, 16), "teacher": torch.rand(2, 3, 16, 16)}
     expected = 10 * contrastive_loss(model.net_g(batch["lq"]), batch["teacher"])
     model.feed_data(batch)
@@ -90,7 +90,7 @@ def test_a_batch_with_teacher_images_is_used_by_a_model_with_a_teacher_too(data,
     model.optimize_parameters(1)
     assert model.log_dict["l_contrastive"] == pytest.approx(expected.item(), rel=1e-6)
     model.feed_data({"lq": batch["lq"], "gt": batch["gt"]})  # the next batch has none: the last one's are not used
-    expected = 10 * contrastive_loss(model.net_g(batch["lq"]), model.distiller.teacher(batch["lq"]))
+    expected = 10 * contrastive_loss(model.net_g(batch["lq"]), model.step_losses.teacher(batch["lq"]))
     model.optimize_parameters(2)
     assert model.log_dict["l_contrastive"] == pytest.approx(expected.item(), rel=1e-6)
 
@@ -184,4 +184,4 @@ def test_a_student_cut_from_the_teacher_needs_it_for_that_alone(opt):
     model = build_model(copy.deepcopy(opt))
     weights = torch.load(opt["path"]["pretrain_network_t"], weights_only=True)["params"]
     assert torch.equal(model.net_g.conv_first.weight, weights["conv_first.weight"][:6])
-    assert model.distiller.teacher is None
+    assert model.step_losses.teacher is None

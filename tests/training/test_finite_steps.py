@@ -58,7 +58,7 @@ class Sqrt(torch.nn.Module):
 
 def test_a_gradient_that_is_not_finite_names_its_term(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
-    model.distiller.terms[0].loss = Sqrt()
+    model.step_losses.terms[0].loss = Sqrt()
     before = everything(model)
     with pytest.raises(FloatingPointError, match=r"the gradient of l_contrastive is not finite \(files: im1_0.png"):
         step(model, 1)

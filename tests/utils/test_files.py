@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from srkd_plugin.cli.exit_codes import run
+from srkd_plugin.cli.exit_codes import run_command
 from srkd_plugin.errors import InputError, OptionsError
 from srkd_plugin.utils.files import read_json, sha256_of_file, sha256_of_lines, write_atomically, write_json
 
@@ -51,7 +51,7 @@ def test_how_commands_end(capsys):
     def interrupt():
         raise KeyboardInterrupt
 
-    assert run(lambda: 1) == 1
-    assert run(fail) == 2
-    assert run(interrupt) == 130
+    assert run_command(lambda: 1) == 1
+    assert run_command(fail) == 2
+    assert run_command(interrupt) == 130
     assert capsys.readouterr().err == "error: key = 1: problem. Remedy.\ninterrupted; the same command continues\n"
