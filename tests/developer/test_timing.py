@@ -95,7 +95,7 @@ def test_every_step_of_the_script_trains(script, monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("script")
 def test_the_scripts_broadcast_loss_is_ours_written_out():
-    from benchmark_steps import broadcast_loss
+    from step_kinds import broadcast_loss
 
     from srkd_plugin.losses.contrastive_loss import contrastive_loss
 
