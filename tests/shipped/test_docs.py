@@ -21,7 +21,7 @@ def test_relative_links_lead_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_named_scripts_options_and_tests_exist(document):
     text = document.read_text()
-    for path in re.findall(r"(?:scripts|options)/\w+\.(?:py|sh|yml)", text):
+    for path in re.findall(r"(?<!\w/)(?:scripts|options)/\w+\.(?:py|sh|yml)", text):
         assert (tiny.PROJECT / path).exists(), path
     tests = "\n".join(file.read_text() for file in tiny.PROJECT.glob("tests/**/test_*.py"))
     for name in re.findall(r"`(test_\w+?)(?:_?\.{3})?`", text):

@@ -1,6 +1,7 @@
 """The shipped options files: what they say they are, and that every one of them runs."""
 
 import re
+import shutil
 from pathlib import Path
 
 import cached
@@ -37,6 +38,23 @@ def test_they_are_all_here():
     others = {"distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
     assert {f.stem for f in FILES} >= rows | others | twins
     assert [f.stem for f in WITH_TEACHER if f not in DISTILL] == ["student_slice"]
+
+
+def test_the_training_files_are_as_their_source_says():
+    tiny.run_ok("scripts/shipped_options.py", "--check", cwd=tiny.PROJECT)
+
+
+def test_a_file_that_was_edited_is_named_and_written_again(tmp_path):
+    for folder in ("scripts", "options"):
+        shutil.copytree(tiny.PROJECT / folder, tmp_path / folder)
+    file = tmp_path / "options/distill_fakd.yml"
+    edited = file.read_text().replace("loss_weight: 0.0392", "loss_weight: 0.0393")
+    file.write_text(edited)
+    checked = tiny.run("scripts/shipped_options.py", "--check", cwd=tmp_path)
+    assert (checked.returncode, file.read_text()) == (1, edited)
+    assert checked.stdout.startswith("options/distill_fakd.yml is not current")
+    assert tiny.run_ok("scripts/shipped_options.py", cwd=tmp_path) == "options/distill_fakd.yml\n"
+    assert file.read_text() == (FOLDER / file.name).read_text()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
