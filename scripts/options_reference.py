@@ -27,7 +27,7 @@ def tables() -> str:
             key = f"{section}.{name}" if section else name
             default = "required" if field.is_required() else _yaml(field.default)
             rows.append(f"| `{key}` | {_type(field.annotation)} | {default} |")
-    for name, loss in sorted(LOSS_REGISTRY._obj_map.items()):
+    for name, loss in sorted(LOSS_REGISTRY):
         if not loss.__module__.startswith("srkd_plugin."):
             continue
         rows += ["", f"Arguments of `{name}` (in a term):", "", "| key | type | default |", "|---|---|---|"]

@@ -65,10 +65,7 @@ def _import_modules() -> None:
 def names() -> list[str]:
     """What the plugin has registered, sorted."""
     return sorted(
-        name
-        for names in _registries()
-        for name, value in names._obj_map.items()
-        if value.__module__.startswith("srkd_plugin.")
+        name for names in _registries() for name, value in names if value.__module__.startswith("srkd_plugin.")
     )
 
 

@@ -17,7 +17,7 @@ from srkd_plugin.basicsr_patches.resume import Resumption
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader, safe_yaml
 from srkd_plugin.parallel.cuda import has_cuda
-from srkd_plugin.preflight import on_all_ranks, run_checks
+from srkd_plugin.preflight import on_all_ranks, run_checks, runs_of_others
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
@@ -38,6 +38,8 @@ def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = Tr
         exact = reader.exact_data(opt)
         if ours and is_train:
             _check(opt)
+        elif not ours:
+            _say_what_is_unread(opt)
     except OptionsError as error:
         _leave(error)
     caller = _globals_of_caller()
@@ -57,6 +59,12 @@ def _globals_of_caller() -> dict[str, Any]:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("srkd_plugin."):
         frame = frame.f_back
     return frame.f_globals
+
+
+def _say_what_is_unread(opt: Mapping[str, Any]) -> None:
+    line = runs_of_others.unread_sections(opt)
+    if line and opt.get("rank", 0) == 0:
+        print(f"srkd_plugin: warning: {line}", file=sys.stderr, flush=True)
 
 
 def _parse(stock: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:

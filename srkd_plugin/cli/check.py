@@ -55,8 +55,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
-    from srkd_plugin.options import safe_yaml
-    from srkd_plugin.preflight import describe_run, run_checks
+    from srkd_plugin.options import reader, safe_yaml
+    from srkd_plugin.preflight import describe_run, run_checks, runs_of_others
 
     notes = [NOTE]
     is_train = "train" in safe_yaml.read(file)
@@ -64,6 +64,8 @@ def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     if opt.get("trust_weights") is True:
         opt["trust_weights"] = False
         notes.append("note: trust_weights: true is not followed here; in a run, code in the weights files is run.")
+    unread = None if reader.is_ours(opt) else runs_of_others.unread_sections(opt)
+    notes += [f"note: {unread}"] if unread else []
     with run_checks.root_logger_untouched():
         return describe_run.describe(opt), notes
 

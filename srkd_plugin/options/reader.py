@@ -76,13 +76,12 @@ TERM_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
-    """Whether the options name anything of the plugin's."""
-    train = opt.get("train")
-    return (
-        opt.get("model_type") in MODEL_TYPES
-        or any(key in opt for key in TOP_KEYS)
-        or any(section.get("type") == CACHE_DATASET for section in _data_sets(opt).values())
-        or (isinstance(train, Mapping) and any(key in train for key in TRAIN_KEYS))
+    """Whether the options ask for a model or a data set of the plugin's.
+
+    Sections alone do not count: other models have a ``network_t`` or a ``teacher`` of their own.
+    """
+    return opt.get("model_type") in MODEL_TYPES or any(
+        section.get("type") == CACHE_DATASET for section in _data_sets(opt).values()
     )
 
 
@@ -167,7 +166,7 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            f"Write model_type: DistillModel, or remove {_named_of_ours(opt)}.",
+            f"Write model_type: DistillModel, or remove {names_of_ours(opt)}.",
         )
     _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
@@ -176,10 +175,12 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
     _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
 
 
-def _named_of_ours(opt: Mapping[str, Any]) -> str:
+def names_of_ours(opt: Mapping[str, Any]) -> str:
+    """Keys and types of the plugin's that the options have, for a message; empty if there are none."""
+    train = opt.get("train")
     named = [key for key in TOP_KEYS if key in opt]
     named += [CACHE_DATASET] if any(s.get("type") == CACHE_DATASET for s in _data_sets(opt).values()) else []
-    return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if key in (opt.get("train") or {})])
+    return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if isinstance(train, Mapping) and key in train])
 
 
 def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> None:

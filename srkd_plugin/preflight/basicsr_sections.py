@@ -200,7 +200,7 @@ def find_class(names: Any, key: str, section: Any) -> Any:
     name = section["type"]
     for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
         if candidate in names:
-            return names._obj_map[candidate]
+            return names.get(candidate)
     raise OptionsError(f"{key}.type", name, "nothing is registered under this name", nearest(name, names.keys()))
 
 

@@ -130,7 +130,7 @@ def _check_speed(ours: sections.PluginOptions, device: torch.device) -> None:
 def _check_batch(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
     images = opt["datasets"]["train"]["batch_size_per_gpu"]
     for name, term in ours.terms.items():
-        least = getattr(registry.LOSS_REGISTRY._obj_map.get(term.type), "min_batch", 1)
+        least = getattr(dict(iter(registry.LOSS_REGISTRY)).get(term.type), "min_batch", 1)
         joint = images * opt["world_size"] if term.loss_options().get("gather_negatives") else images
         if joint < least:
             raise OptionsError(

@@ -12,7 +12,8 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
-from basicsr.utils import bgr2ycbcr, img2tensor
+from basicsr.data.paired_image_dataset import bgr2ycbcr
+from basicsr.utils import img2tensor
 from tqdm import tqdm
 
 import srkd_plugin

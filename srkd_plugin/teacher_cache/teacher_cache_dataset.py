@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.paired_image_dataset import PairedImageDataset, bgr2ycbcr
 from basicsr.data.transforms import augment, paired_random_crop
-from basicsr.utils import FileClient, bgr2ycbcr, get_root_logger, imfrombytes, img2tensor
+from basicsr.utils import FileClient, get_root_logger, imfrombytes, img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from srkd_plugin.errors import OptionsError

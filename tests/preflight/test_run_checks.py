@@ -283,8 +283,10 @@ def test_defaults_and_what_is_read(good):
         ({"model_type": "SRModel", "train": {"pixel_opt": {}}}, False),
         ({"model_type": "SRModel"}, False),
         ({"model_type": "DistillModel"}, True),
-        ({"model_type": "SRModel", "network_t": {}}, True),
-        ({"model_type": "SRModel", "train": {"distill_opt": {}}}, True),
+        ({"model_type": "TeacherStudent", "network_t": {}}, False),
+        ({"model_type": "SRModel", "teacher": "x.pth", "checkpoints": {"dir": "x"}}, False),
+        ({"model_type": "SRModel", "train": {"amp": True}}, False),
+        ({"model_type": "SRModel", "datasets": {"train": {"type": "TeacherCacheDataset"}}}, True),
         ({"model_type": "SRModel", "train": None}, False),
     ],
 )
