@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, Optional
+from typing import Any, Literal, Optional, get_args
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
@@ -86,7 +86,8 @@ def contrastive_loss(
     _check_settings(similarity, form, temperature, center, eps)
     check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
     with torch.autocast(student.device.type, enabled=False):
-        s, t, *banks = _flattened_images(student, teacher, lq, negatives)
+        inputs = lq if negatives == "lq_bicubic" else None
+        s, t, *banks = _flattened_images(student, teacher, inputs, negatives)
         if center:
             s, t, *banks = (x - x.mean(dim=1, keepdim=True) for x in (s, t, *banks))
         # [N, N] a bank; entry (i, i) is the image itself and no negative
@@ -152,7 +153,7 @@ class ContrastiveLoss(nn.Module):
             )
         self.loss_weight = loss_weight
         self.gather_negatives = gather_negatives
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "similarity": similarity,
             "form": form,
             "temperature": temperature,
@@ -182,11 +183,11 @@ class ContrastiveLoss(nn.Module):
 
 
 def _flattened_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor], negatives: str) -> list[Tensor]:
-    """Student, teacher and the banks of negatives as ``(N, C*H*W)`` rows, in float32 or float64."""
+    """Student, teacher and the banks of negatives (of ``lq``, if given) as ``(N, C*H*W)`` rows, float32 or float64."""
     dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
     s = student.to(dtype).flatten(1)
     t = teacher.detach().to(dtype).flatten(1)
-    if negatives == "lq_bicubic":
+    if lq is not None:
         return [s, t, upscale_bicubic(lq.to(dtype), student.shape[-2:]).flatten(1)]
     banks = {"teacher": [t], "student": [s], "both": [t, s]}[negatives]
     return [s, t, *banks]
@@ -222,8 +223,8 @@ def _count(own: Tensor) -> int:
     return own.shape[1] - own.shape[1] // own.shape[0]
 
 
-def _check_choice(name: str, value: object, choices: object) -> None:
-    known = choices.__args__
+def _check_choice(name: str, value: object, choices: Any) -> None:
+    known = get_args(choices)
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 

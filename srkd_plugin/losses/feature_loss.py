@@ -87,7 +87,8 @@ def local_selective_feature_loss(
     error = at_least_float32(student.detach() - teacher.detach()).abs().mean(dim=1, keepdim=True)
     losses = []
     for s, t in zip(student_taps, teacher_taps):
-        pooled = F.adaptive_avg_pool2d(error, s.shape[-2:])
+        height, width = s.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(error, (height, width))
         attention = pooled / (pooled.mean(dim=(2, 3), keepdim=True) + eps)
         difference = at_least_float32(s) - at_least_float32(t.detach())
         losses.append((attention * difference.abs()).mean())

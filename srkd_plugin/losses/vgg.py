@@ -36,6 +36,9 @@ class VGG19Features(nn.Module):
         OptionsError: The weights are not there, cannot be downloaded, or are not VGG19's.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, weights: Optional[str] = None) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # a loss must not change how a run starts

@@ -101,7 +101,7 @@ class MixedPrecision:
 
 
 def _grad_scaler(section: AmpSection, device: torch.device) -> Any:
-    arguments = {"init_scale": section.init_scale, "growth_interval": section.growth_interval}
+    arguments: dict[str, Any] = {"init_scale": section.init_scale, "growth_interval": section.growth_interval}
     if hasattr(torch.amp, "GradScaler"):  # torch 2.3
         return torch.amp.GradScaler(device.type, **arguments)
     return torch.cuda.amp.GradScaler(**arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from basicsr.archs.arch_util import ResidualBlockNoBN
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
 
-Tree = dict[str, Optional[dict[str, Any]]]
+Tree = dict[str, Optional["Tree"]]
 """Names of a state dict, split at the dots; None is a tensor."""
 
 VALUE_RANGE = ("img_range", "mean")
@@ -72,7 +72,10 @@ def _tree(names: Iterable[str]) -> Tree:
         *parents, leaf = name.split(".")
         node = root
         for parent in parents:
-            node = node.setdefault(parent, {})
+            child = node.get(parent)
+            if child is None:
+                child = node[parent] = {}
+            node = child
         node[leaf] = None
     return root
 
@@ -81,12 +84,13 @@ def _match(
     student: Tree, teacher: Tree, own: tuple[str, ...], others: tuple[str, ...], matched: dict[str, str]
 ) -> None:
     for name, other in _pair_children(student, teacher, ".".join(own)):
-        if student[name] is None and teacher[other] is None:
+        inside, there = student[name], teacher[other]
+        if inside is None and there is None:
             matched[".".join((*own, name))] = ".".join((*others, other))
-        elif student[name] is None or teacher[other] is None:
+        elif inside is None or there is None:
             raise _misfit(f"{'.'.join((*own, name))} is a module in one network and a tensor in the other")
         else:
-            _match(student[name], teacher[other], (*own, name), (*others, other), matched)
+            _match(inside, there, (*own, name), (*others, other), matched)
 
 
 def _pair_children(student: Tree, teacher: Tree, where: str) -> list[tuple[str, str]]:

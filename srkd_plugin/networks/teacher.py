@@ -29,7 +29,7 @@ class Teacher:
     def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
         self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
         self._precision = section.precision
-        self.net = net.eval().requires_grad_(False).to(device, memory_format=self._memory_format)
+        self.net = net.eval().requires_grad_(False).to(device).to(memory_format=self._memory_format)
         self._run = compiled(self.net) if section.compile else self.net
 
     @property

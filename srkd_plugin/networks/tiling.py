@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Callable, Optional
 
 import torch
@@ -48,15 +49,16 @@ class WholeImages:
 
     def _mean_of_eight(self, lq: Tensor) -> Tensor:
         """Summed in float64, where the sum of eight float32 does not depend on their order."""
-        total = None
-        for flips, transposed in _eight():
-            turned = torch.flip(lq, flips)
-            turned = turned.transpose(-2, -1) if transposed else turned
-            sr = self._tiled(turned.contiguous())
-            sr = sr.transpose(-2, -1) if transposed else sr
-            sr = torch.flip(sr, flips).double()
-            total = sr if total is None else total + sr
+        total = reduce(torch.add, (self._turned(lq, flips, transposed).double() for flips, transposed in _eight()))
         return (total / 8).to(lq.dtype)
+
+    def _turned(self, lq: Tensor, flips: tuple[int, ...], transposed: bool) -> Tensor:
+        """The SR image of the turned input, turned back."""
+        turned = torch.flip(lq, flips)
+        turned = turned.transpose(-2, -1) if transposed else turned
+        sr = self._tiled(turned.contiguous())
+        sr = sr.transpose(-2, -1) if transposed else sr
+        return torch.flip(sr, flips)
 
     def _tiled(self, lq: Tensor) -> Tensor:
         (h, w), tile, overlap, s = lq.shape[-2:], self._tile, self._overlap, self._scale
