@@ -41,6 +41,7 @@ setup(
         "scipy>=1.6",
         "tqdm>=4.60",
         "pydantic>=2.5",
+        "safetensors>=0.4",  # teachers and students come in this format, too
     ],
     extras_require=EXTRAS,
     # torch imports this group at the end of `import torch` (torch >= 2.5). What stands behind it only installs an

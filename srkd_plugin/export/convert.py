@@ -46,7 +46,7 @@ class Conversion:
 
 
 def convert_file(
-    path: Path, out: Optional[Path] = None, param_key: Optional[str] = None, force: bool = False
+    path: Path, out: Optional[Path] = None, param_key: Optional[str] = None, force: bool = False, prefix: str = ""
 ) -> Conversion:
     """Convert a weights file to the other format; which it is in, is told from its keys.
 
@@ -55,11 +55,12 @@ def convert_file(
         out: Where to write; None: only look.
         param_key: See :func:`~srkd_plugin.export.edsr_format.read_file`.
         force: Replace a file that is there and has other weights.
+        prefix: See :func:`~srkd_plugin.export.edsr_format.read_file`.
 
     Raises:
         InputError: The file is not EDSR's, or ``out`` is there and has other weights.
     """
-    weights, official = read_file(path, param_key)
+    weights, official = read_file(path, param_key, prefix)
     architecture = describe(weights)
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     found = (official, architecture, sha256_of_file(path), named and named[1])

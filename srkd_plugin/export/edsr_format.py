@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.utils.weights import load_weights_file
+from srkd_plugin.utils.weights import first_nonfinite, load_weights_file, without_prefix, without_wrappers
 
 StateDict = dict[str, Tensor]
 
@@ -76,25 +76,37 @@ class Architecture:
         }
 
 
-def read_file(path: Path, param_key: Optional[str] = None) -> tuple[StateDict, bool]:
+def read_file(path: Path, param_key: Optional[str] = None, prefix: str = "") -> tuple[StateDict, bool]:
     """Read a weights file of either format; only tensors are read from it (``weights_only``).
 
     Args:
         path: The file.
-        param_key: Of a BasicSR file with several state dicts; by default the only one.
+        param_key: Key of one of several state dicts in a BasicSR file; by default the only one.
+        prefix: What the names of EDSR's entries begin with, e.g. ``net.``; those of DDP and torch.compile are known.
 
     Returns:
         The state dict, and whether it is in the official format.
 
     Raises:
-        InputError: The file is not there, not readable or not EDSR's; or ``param_key`` is wrong or needed.
+        InputError: The file is not there, not readable or not EDSR's, holds NaN or infinity; or ``param_key`` or
+            ``prefix`` is wrong or needed.
     """
     content = load_weights_file("weights", path)
-    weights = _select(path, content, param_key)
+    weights = without_prefix(without_wrappers(_select(path, content, param_key)), prefix)
+    bad = first_nonfinite(weights)
+    if bad is not None:
+        problem = f"{bad} has values that are NaN or infinite"
+        raise InputError("weights", str(path), problem, "Give a checkpoint from before the training broke.")
     official = "head.0.weight" in weights
     if not official and "conv_first.weight" not in weights:
+        if prefix and not weights:
+            raise InputError("--prefix", prefix, f"no name in {path.name} begins with it", "Correct it.")
+        found = [name for name in weights if name.endswith((".head.0.weight", ".conv_first.weight"))]
         problem = "it has neither head.0.weight nor conv_first.weight"
-        raise InputError("weights", str(path), problem, "Only EDSR's weights can be converted.")
+        remedy = "Only EDSR's weights can be converted."
+        if found:
+            remedy = f"Give --prefix {found[0].partition('head.0.weight')[0].partition('conv_first.weight')[0]}"
+        raise InputError("weights", str(path), problem, remedy)
     return weights, official
 
 

@@ -77,7 +77,8 @@ def build_teacher(ours: PluginOptions, device: torch.device) -> Teacher:
 def teacher_weights(ours: PluginOptions) -> WeightsFile:
     """The teacher's weights file, which the options must name."""
     path, trust = ours.path, ours.run.trust_weights
-    return WeightsFile("t", str(path.pretrain_network_t), path.param_key_t, None, path.strict_load_t, trust)
+    file, strict = str(path.pretrain_network_t), path.strict_load_t
+    return WeightsFile("t", file, path.param_key_t, None, strict, trust, path.param_key_prefix_t)
 
 
 def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> None:

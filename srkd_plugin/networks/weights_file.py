@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from basicsr.utils import get_root_logger
@@ -10,7 +11,16 @@ from torch import Tensor, nn
 
 from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.options import reader
-from srkd_plugin.utils.weights import is_state_dict, load_weights_file, without_wrappers
+from srkd_plugin.utils.weights import (
+    first_nonfinite,
+    is_state_dict,
+    load_weights_file,
+    without_prefix,
+    without_wrappers,
+)
+
+OFFICIAL_EDSR = {"head.0.weight", "body.0.body.0.weight"}
+"""Entries by which EDSR's official files are known."""
 
 
 class WeightsFile(NamedTuple):
@@ -27,6 +37,8 @@ class WeightsFile(NamedTuple):
     """Refuse weights that do not fit the network exactly; otherwise those that fit are loaded."""
     trust: bool = False
     """See :func:`~srkd_plugin.utils.weights.load_weights_file`."""
+    prefix: str = ""
+    """What the names of the network's entries begin with in the file, e.g. ``net.``; other entries are left out."""
 
     @property
     def key(self) -> str:
@@ -34,14 +46,14 @@ class WeightsFile(NamedTuple):
         return f"path.pretrain_network_{self.role}"
 
     def read(self) -> dict[str, Tensor]:
-        """The state dict, without the prefixes that wrappers leave.
+        """The state dict, without the prefixes that wrappers leave, and without :attr:`prefix`.
 
         Raises:
-            OptionsError: The file is not there, not readable or not trusted, or has no such key.
+            OptionsError: The file is not there, not readable or not trusted, has no such key, or holds NaN or infinity.
         """
         content = load_weights_file(self.key, self.file, self.trust)
         weights = content
-        if self.param_key is not None:
+        if self.param_key is not None and Path(self.file).suffix != ".safetensors":  # it holds one state dict
             sections = content if isinstance(content, Mapping) else {}
             weights = sections.get(self.param_key, sections.get(self.fallback_key, MISSING))
         if weights is MISSING or not is_state_dict(weights):
@@ -49,7 +61,12 @@ class WeightsFile(NamedTuple):
             raise OptionsError(
                 key, self.param_key, f"{self.file} has no weights under this key", _keys_found(content, key)
             )
-        return without_wrappers(weights)
+        weights = without_prefix(without_wrappers(weights), self.prefix)
+        bad = first_nonfinite(weights)
+        if bad is not None:
+            problem = f"{bad} has values that are NaN or infinite"
+            raise OptionsError(self.key, self.file, problem, "Name a checkpoint from before the training broke.")
+        return weights
 
     def load_into(self, net: nn.Module) -> None:
         """Read the weights and load them.
@@ -64,16 +81,22 @@ class WeightsFile(NamedTuple):
             return
         difference = _describe_difference(expected, weights)
         if self.strict or not fitting:
-            network = f"network_{self.role}"
-            raise OptionsError(
-                self.key,
-                self.file,
-                f"the weights do not fit {network}: {difference}",
-                f"Make {network} describe the network that the file was saved from.",
-            )
+            problem = f"the weights do not fit network_{self.role}: {difference}"
+            raise OptionsError(self.key, self.file, problem, self._remedy(expected, weights))
         name = {"t": "teacher", "g": "student"}.get(self.role, self.role)
         get_root_logger().warning(f"strict_load_{self.role} is false; the {name} is loaded in part only: {difference}")
         net.load_state_dict(fitting, strict=False)
+
+    def _remedy(self, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+        if weights.keys() >= OFFICIAL_EDSR:
+            return f"This is EDSR's official format: srkd teacher convert {self.file} --out {Path(self.file).stem}.pth"
+        for name in weights:
+            prefix = name[: name.find(".") + 1]
+            if prefix and expected.keys() <= without_prefix(weights, prefix).keys():
+                return (
+                    f"They fit without {prefix!r} before their names: write path.param_key_prefix_{self.role}: {prefix}"
+                )
+        return f"Make network_{self.role} describe the network that the file was saved from."
 
 
 def _keys_found(content: Any, key: str) -> str:
@@ -102,4 +125,6 @@ def _describe_difference(expected: Mapping[str, Tensor], found: Mapping[str, Ten
 
 def student_weights(opt: Mapping[str, Any], file: str, param_key: Optional[str], strict: bool) -> WeightsFile:
     """The student's weights file; like BasicSR, ``params`` stands in for a key that the file does not have."""
-    return WeightsFile("g", file, param_key, "params", strict, reader.trusts_weights(opt))
+    path = opt["path"]
+    prefix = "" if path.get("resume_state") else path.get("param_key_prefix_g") or ""  # a run's own files have none
+    return WeightsFile("g", file, param_key, "params", strict, reader.trusts_weights(opt), prefix)

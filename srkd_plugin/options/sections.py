@@ -56,11 +56,18 @@ class AmpSection(_Section):
 
 
 class PathSection(_Section):
-    """The teacher's keys in ``path``."""
+    """Our keys in ``path``: the teacher's, and one of the student's beside BasicSR's own."""
 
     pretrain_network_t: Optional[str] = None
+    """File of the teacher's weights, of PyTorch or ``.safetensors``."""
     param_key_t: Optional[str] = "params"
+    """Key of the state dict in that file, e.g. ``params_ema``; none for a bare state dict."""
     strict_load_t: bool = True
+    """Refuse weights that do not fit ``network_t`` exactly; otherwise load what fits, and say what does not."""
+    param_key_prefix_t: str = ""
+    """What the names of the teacher's entries begin with in the file, e.g. ``net.``; other entries are left out."""
+    param_key_prefix_g: str = ""
+    """The same for the student's file, ``pretrain_network_g``; a resumed run takes its own file as it is."""
 
 
 class CacheSection(_Section):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from basicsr.archs.edsr_arch import EDSR
 from torch import nn
@@ -196,3 +197,23 @@ def test_the_command(tmp_path):
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("error: weights = ")
     assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("prefix", ["net.", "model.sr."])
+def test_a_prefix_is_named_and_the_named_flag_converts_the_file(tmp_path, prefix):
+    net = EDSR(**{k: v for k, v in tiny.STUDENT.items() if k != "type"})
+    torch.save({f"module.{prefix}{k}": v for k, v in net.state_dict().items()}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=f"Give --prefix {prefix}$"):
+        convert_file(tmp_path / "w.pth")
+    assert convert_file(tmp_path / "w.pth", tmp_path / "o.pt", prefix=prefix).exact_round_trip
+    with pytest.raises(InputError, match=r"--prefix = 'no.': no name in w.pth begins with it"):
+        convert_file(tmp_path / "w.pth", prefix="no.")
+
+
+def test_weights_that_are_not_finite_are_not_converted(tmp_path):
+    weights = EDSR(**{k: v for k, v in tiny.STUDENT.items() if k != "type"}).state_dict()
+    weights["conv_last.bias"][0] = float("nan")
+    torch.save({"params": weights}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"conv_last.bias has values that are NaN"):
+        convert_file(tmp_path / "w.pth", tmp_path / "o.pt")
+    assert not (tmp_path / "o.pt").exists()
