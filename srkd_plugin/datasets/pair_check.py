@@ -102,7 +102,7 @@ def _psnr(image: np.ndarray, other: np.ndarray) -> float:
 
 
 def _digest(kind: str, image: np.ndarray) -> str:
-    return f"{kind} {image.shape} {hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}"
+    return f"{kind} {image.shape} {hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()}"
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

@@ -30,7 +30,7 @@ BICUBIC_Y = {
     "Manga109": {2: 30.80, 3: 26.95, 4: 24.89},
 }
 """PSNR in dB by set and scale."""
-GRAY_FILES = {"Set14": ("bridge",)}
+GRAY_FILES: dict[str, tuple[str, ...]] = {"Set14": ("bridge",)}
 """Images that are gray files in the original set; the bicubic figures take them for Y as they are. Made RGB, they have
 a Y of 219/255 of the contrast, and so a PSNR 1.3 dB higher (0.09 dB in the mean of Set14)."""
 KNOWN_WRONG = {("Urban100", 2, 26.66): "the half-size copy of Urban100 that is in circulation"}

@@ -53,7 +53,8 @@ def cut(job: CutJob) -> dict[Kind, list[tuple[str, bytes]]]:
     corners = [(y, x) for y in starts(h, job.size, job.step) for x in starts(w, job.size, job.step)]
     keys = [f"{job.stem}_s{number:03d}" for number in range(1, len(corners) + 1)]
     pieces: dict[Kind, list[tuple[str, bytes]]] = {}
-    for kind, scale in ((HR, 1), *((scale, scale) for scale in job.scales)):
+    factors: list[tuple[Kind, int]] = [(HR, 1), *((scale, scale) for scale in job.scales)]
+    for kind, scale in factors:
         image = hr if kind == HR else _lr(job, photo, scale)
         size = job.size // scale
         parts = [image[: h // scale, : w // scale][y // scale :, x // scale :][:size, :size] for y, x in corners]

@@ -108,7 +108,7 @@ class TrainSet:
     @property
     def lmdbs(self) -> dict[Kind, Path]:
         """The LMDBs, named as in BasicSR's options files."""
-        lr = {scale: self.out / f"{self.name}_LR_bicubic_X{scale}_sub.lmdb" for scale in self.scales}
+        lr: dict[Kind, Path] = {scale: self.out / f"{self.name}_LR_bicubic_X{scale}_sub.lmdb" for scale in self.scales}
         return {HR: self.out / f"{self.name}_HR_sub.lmdb", **lr}
 
     @property

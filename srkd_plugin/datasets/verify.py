@@ -101,7 +101,7 @@ def verify(
     report = Report(len(hr_keys), sha256_of_lines(hr_keys), faults, known_set=known_set)
     lr_keys = set(sets["--lr"].keys())
     tasks = [(key, name) for key in hr_keys if (name := filename_tmpl.format(key)) in lr_keys]
-    gray = published_figures.GRAY_FILES.get(known_set, ())
+    gray = published_figures.GRAY_FILES.get(known_set or "", ())
     check = partial(check_pair, sets["--hr"], sets["--lr"], scale, len(tasks) <= BASELINE_UP_TO, gray)
     pairs = list(map_images(check, tasks, workers, "pairs", isolated=is_lmdb(hr)))
     _judge_pairs(report, pairs)

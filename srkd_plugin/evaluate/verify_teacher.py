@@ -127,13 +127,13 @@ def verify_teacher(
     pairs = _Pairs(hr, lr, scale)
     teacher = build_teacher(ours, device)
     report = _measure(teacher, pairs, scale, device)
-    file = ours.path.pretrain_network_t
+    weights = Path(ours.path.pretrain_network_t or "").stem
     report.known_set = known_set or published_figures.guess_set(hr.absolute())
-    published = published_figures.WEIGHTS.get(Path(file).stem) if file else None
+    published = published_figures.WEIGHTS.get(weights)
     if published is not None:
-        report.weights = Path(file).stem
-        report.published_rgb = published.psnr_rgb.get(report.known_set)
-        report.published_y = published.psnr_y.get(report.known_set)
+        report.weights = weights
+        report.published_rgb = published.psnr_rgb.get(report.known_set or "")
+        report.published_y = published.psnr_y.get(report.known_set or "")
     _judge(report)
     if report.faults and ours.network_t["type"] == "EDSR":
         report.faults += _find_better_variants(ours, teacher, pairs, scale, device)
@@ -181,7 +181,8 @@ def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) 
                 calculate_psnr(upscale(lr, scale), hr, crop_border=scale),
             )
         )
-    return TeacherReport(len(figures), *(fmean(column) for column in zip(*figures)))
+    rgb, y, bicubic = (fmean(column) for column in zip(*figures))
+    return TeacherReport(len(figures), rgb, y, bicubic)
 
 
 def _super_resolve(teacher: Teacher, lr: np.ndarray, device: torch.device) -> np.ndarray:

@@ -105,5 +105,7 @@ def _prepare_worker() -> None:
 
 def _leave_with_parent() -> None:
     """End this worker when its parent was killed: it would wait for work forever."""
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # None in a process that nobody's multiprocessing started
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -116,7 +116,7 @@ class Table(_Section):
         return f"tables/{self.name}/cache_{cache}.lmdb"
 
 
-NESTED = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
+NESTED: dict[str, type[_Section]] = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
 TEACHER = "teacher"
 """Name of the teacher's row."""
 
@@ -194,10 +194,10 @@ def _check_names(table: Table) -> None:
         if missing:
             problem = f"its baseline {table.baseline_of(method)} is not run with {sorted(missing)}"
             raise InputError(f"methods.{method}.seeds", table.seeds_of(method), problem, "Give both the same seeds.")
-    for name, method in table.methods.items():
-        if method.cache is not None and method.cache not in table.caches:
-            hint = nearest(method.cache, table.caches)
-            raise InputError(f"methods.{name}.cache", method.cache, "there is no such cache", hint)
+    for name, row in table.methods.items():
+        if row.cache is not None and row.cache not in table.caches:
+            hint = nearest(row.cache, table.caches)
+            raise InputError(f"methods.{name}.cache", row.cache, "there is no such cache", hint)
     for name, group in table.groups.items():
         for test_set in group.sets or []:
             if test_set not in table.sets:
@@ -267,7 +267,7 @@ def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: i
 
 
 def _test(
-    table: Table, options: Path, name: str, network: Mapping[str, Any], weights: tuple[str, str]
+    table: Table, options: Path, name: str, network: Mapping[str, Any], weights: tuple[Optional[str], Optional[str]]
 ) -> dict[str, Any]:
     test = _read_yaml(options / TEST_FILE)
     test.update(name=f"{name}_test", network_g=dict(network))

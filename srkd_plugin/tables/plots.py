@@ -23,8 +23,8 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
     methods = [m for m, row in table.methods.items() if row.group == MAIN and table.baseline_of(m) != m]
     figure, axes = _figure(1, len(table.sets), width=3.6, height=0.6 + 0.34 * len(methods))
     for name, axis in zip(table.sets, axes[0]):
-        found = {m: psnr.difference(m, table.baseline_of(m), name) for m in methods}
-        found = {m: d for m, d in found.items() if d is not None}
+        differences = ((m, psnr.difference(m, table.baseline_of(m), name)) for m in methods)
+        found = {m: d for m, d in differences if d is not None}
         for row, difference in enumerate(found.values()):
             interval = difference.over_seeds
             if interval.mean < -COLLAPSED:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Optional, get_type_hints
+from typing import Any, Optional, Union, get_type_hints
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.plan import TEACHER, Run, Table
@@ -67,7 +67,8 @@ class Results:
     runs: Sequence[RunResult]
 
 
-FILES = {"images": ImageResult, "curves": CurvePoint, "runs": RunResult}
+RowType = Union[type[ImageResult], type[CurvePoint], type[RunResult]]
+FILES: dict[str, RowType] = {"images": ImageResult, "curves": CurvePoint, "runs": RunResult}
 KEYS = {
     "images": ("method", "seed", "set", "image"),
     "curves": ("method", "seed", "iteration"),
@@ -160,7 +161,7 @@ def collect(runs: Iterable[Run], records: Mapping[str, Mapping[str, Any]]) -> Re
             images += _image_results(BICUBIC, 0, record["psnr"][BICUBIC])
         images += _image_results(run.method, run.seed, record["psnr"]["run"])
         curves += [CurvePoint(run.method, run.seed, iteration, psnr) for iteration, psnr in record["curve"]]
-        keys = list(RunResult.__dataclass_fields__)[2:]
+        keys = _columns(RunResult)[2:]
         about = {key: record[key] for key in keys if key in record}  # records of earlier versions have fewer
         summary.append(RunResult(run.method, run.seed, **about))
     return Results(images, curves, summary)
@@ -170,10 +171,14 @@ def _image_results(method: str, seed: int, psnr: Mapping[str, Mapping[str, float
     return [ImageResult(method, seed, name, i, value) for name, found in psnr.items() for i, value in found.items()]
 
 
+def _columns(row: RowType) -> list[str]:
+    return [column.name for column in fields(row)]
+
+
 def save(results: Results, folder: Path) -> None:
     """Write ``images.csv``, ``curves.csv`` and ``runs.csv``."""
     for name, row in FILES.items():
-        columns = list(row.__dataclass_fields__)
+        columns = _columns(row)
         lines = [",".join(columns)]
         lines += [",".join(str(getattr(one, column)) for column in columns) for one in getattr(results, name)]
         write_atomically(folder / f"{name}.csv", ("\n".join(lines) + "\n").encode())
@@ -185,7 +190,7 @@ def load(folder: Path) -> Results:
     Raises:
         InputError: A file is not there, or not such a file.
     """
-    found = {}
+    found: dict[str, list[Any]] = {}
     for name, row in FILES.items():
         file = folder / f"{name}.csv"
         types = get_type_hints(row)

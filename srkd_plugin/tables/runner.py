@@ -111,12 +111,12 @@ class Runner:
                 gpu = self._free.get()
                 try:
                     command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
-                    self._call(command, self._cache_log(run), gpu)
+                    self._call(command, self._cache_log(path), gpu)
                 finally:
                     self._free.put(gpu)
 
-    def _cache_log(self, run: Run) -> Path:
-        return self.folder / "logs" / f"{Path(run.cache).stem}.txt"
+    def _cache_log(self, cache: str) -> Path:
+        return self.folder / "logs" / f"{Path(cache).stem}.txt"
 
     def _write_options(self, run: Run) -> None:
         for options in (run.train, run.test):
@@ -169,14 +169,14 @@ class Runner:
             return
         gpu = self._free.get()
         try:
-            logs = [self.log_file(run, step) for step in ("train", "test")]
+            train_log, test_log = (self.log_file(run, step) for step in ("train", "test"))
             self._write_options(run)
             *train, test = missing
             for command in train:
-                self._call(command, logs[0], gpu)
-            self._call(test, logs[1], gpu)
-            cache_log = self._cache_log(run) if run.cache is not None else None
-            record = {"options": self._fingerprint(run), **measure(run, self.root, *logs, cache_log)}
+                self._call(command, train_log, gpu)
+            self._call(test, test_log, gpu)
+            cache_log = self._cache_log(run.cache) if run.cache is not None else None
+            record = {"options": self._fingerprint(run), **measure(run, self.root, train_log, test_log, cache_log)}
             write_json(self.record_file(run), record)
         finally:
             self._free.put(gpu)
@@ -195,7 +195,7 @@ class Runner:
             self._children.append(child)
             code, cpu = _wait(child)
             self._children.remove(child)
-            took = f"{time.monotonic() - started:.1f} s, {cpu:.2f} s of CPU time"
+            took = f"{time.monotonic() - started:.2f} s, {cpu:.2f} s of CPU time"
             output.write(f"# {' '.join(command)}: exit code {code} after {took}\n")
         if code != 0:
             raise RunFailed(f"exit code {code} of: {' '.join(command)}\n{_tail(log)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
@@ -53,26 +53,30 @@ class CacheJob:
         making: How it is to be made.
         device: Where the teacher runs.
         processes: Who makes it.
+
+    Attributes:
+        folder: Where the cache is when it is complete.
     """
 
     opt: Mapping[str, Any]
-    out: Optional[Path]
+    out: InitVar[Optional[Path]]
     making: Making
     device: torch.device
     processes: Processes = field(default_factory=Processes)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, out: Optional[Path]) -> None:
         """Read the options.
 
         Raises:
             OptionsError: The options, the weights or the images are not what is needed.
         """
         self.ours = reader.read(self.opt)
-        if self.out is None:
+        if out is None:
             if self.ours.cache is None:
                 problem = f"the options have no {reader.CACHE_DATASET} to say where the cache is to be"
                 raise InputError("--out", None, problem, "Give --out.")
-            self.out = Path(self.ours.cache.dataroot_teacher)
+            out = Path(self.ours.cache.dataroot_teacher)
+        self.folder = out
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
@@ -114,12 +118,12 @@ def make_cache(job: CacheJob) -> CacheInfo:
         OptionsError: The options, weights or images are wrong.
         InputError: There is another cache in its place, the disk is too small, or an output is no image.
     """
-    if job.out.exists():
+    if job.folder.exists():
         return _same_cache(job)
     if job.processes.is_first:
         _prepare(job)
     job.processes.wait()
-    writer = CacheWriter(unfinished(job.out), job.bytes)
+    writer = CacheWriter(unfinished(job.folder), job.bytes)
     try:
         teacher = RunningTeacher(job)
         _fill(job, writer, teacher)
@@ -129,7 +133,7 @@ def make_cache(job: CacheJob) -> CacheInfo:
     if job.processes.is_first:
         _finish(job, teacher)
     job.processes.wait()
-    return CacheReader("--out", job.out).info
+    return CacheReader("--out", job.folder).info
 
 
 class RunningTeacher:
@@ -163,8 +167,8 @@ class RunningTeacher:
 
 
 def _same_cache(job: CacheJob) -> CacheInfo:
-    found = CacheReader("--out", job.out).info
-    refuse_another(found, job, job.out)
+    found = CacheReader("--out", job.folder).info
+    refuse_another(found, job, job.folder)
     return found
 
 
@@ -182,15 +186,15 @@ def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
 
 def _prepare(job: CacheJob) -> None:
     """Make the unfinished cache, or check that the one that is there is this one."""
-    folder = unfinished(job.out)
+    folder = unfinished(job.folder)
     there = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
     parent = next(path for path in folder.absolute().parents if path.exists())
     free = shutil.disk_usage(parent).free
-    print(f"{job.out}: {len(job.source.keys):,} images, {_gb(job.bytes)}; {_gb(free)} are free", flush=True)
+    print(f"{job.folder}: {len(job.source.keys):,} images, {_gb(job.bytes)}; {_gb(free)} are free", flush=True)
     if job.bytes - there > free:
         problem = f"the cache takes {_gb(job.bytes - there)} more, and {_gb(free)} are free"
         raise InputError(
-            "--out", str(job.out), problem, "Give a larger disk, or --storage uint8 (half, with an error)."
+            "--out", str(job.folder), problem, "Give a larger disk, or --storage uint8 (half, with an error)."
         )
     writer = CacheWriter(folder, job.bytes)
     try:
@@ -238,7 +242,7 @@ def entries_of(job: CacheJob, teacher: RunningTeacher, index: int) -> list[Entry
 
 def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     """Measure the cache, say so in it, and give it its name."""
-    folder = unfinished(job.out)
+    folder = unfinished(job.folder)
     cache = CacheReader("--out", folder)
     figures = measure(
         cache,
@@ -254,7 +258,7 @@ def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     writer = CacheWriter(folder, job.bytes)
     writer.state(cache.info.model_copy(update={"measured": figures, "clipped": clipped}))
     writer.close()
-    os.replace(folder, job.out)
+    os.replace(folder, job.folder)
 
 
 def _gb(count: int) -> str:

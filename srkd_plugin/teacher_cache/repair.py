@@ -26,12 +26,12 @@ def repair_cache(job: CacheJob) -> list[Fault]:
     """
     if job.processes.count > 1:
         raise InputError("--repair", True, "it is done by one process", "Start it without torchrun.")
-    cache = CacheReader("--out", job.out)
-    refuse_another(cache.info, job, job.out)
+    cache = CacheReader("--out", job.folder)
+    refuse_another(cache.info, job, job.folder)
     cache.close()
     faults = _find_faults(cache, job.source)
     if faults:
-        teacher, writer = RunningTeacher(job), CacheWriter(job.out, job.bytes)
+        teacher, writer = RunningTeacher(job), CacheWriter(job.folder, job.bytes)
         try:
             for index in faults:
                 writer.put(entries_of(job, teacher, index))

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, cast
 
 import lmdb
 import numpy as np
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 
 def fingerprint(pixels: np.ndarray) -> bytes:
     """What tells an image's pixels from others', whatever file they were read from."""
-    return hashlib.sha256(np.ascontiguousarray(pixels)).digest()[:SOURCE_BYTES]
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).digest()[:SOURCE_BYTES]
 
 
 def stored_bytes(values: int) -> int:
@@ -215,7 +215,7 @@ class CacheReader:
         stored = transaction.get(_name(kind, key))
         if stored is None:
             raise ImageFault("it is not in the cache")
-        return stored
+        return cast("memoryview", stored)  # as buffers=True asks for
 
 
 _environments: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDictionary()

@@ -39,6 +39,9 @@ class TeacherCacheDataset(PairedImageDataset):
         OptionsError: The cache is not there or not complete, or is of other images.
     """
 
+    file_client: Any
+    """BasicSR's; None until the process that reads opens it."""
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         section = reader.read_cache_section(opt)

@@ -74,7 +74,7 @@ class Checkpoints:
         """Note the results of a validation; BasicSR saves before it validates, so the state is written once more."""
         by_set = self.validations.setdefault(iteration, {})
         by_set[dataset] = {metric: float(value) for metric, value in results.items()}
-        if not self.is_saved(iteration):
+        if self._last is None or self._last[0] != iteration:
             return
         try:
             self._save_state(*self._last)

@@ -14,10 +14,14 @@ import torch
 def capture() -> dict[str, Any]:
     """All random states, as numbers, lists and tensors only, so that ``torch.load(weights_only=True)`` reads them."""
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpys = np.random.get_state(legacy=False)
+    words = numpys["state"]
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [name, keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            *(numpys["bit_generator"], words["key"].tolist(), int(words["pos"])),
+            *(int(numpys["has_gauss"]), float(numpys["gauss"])),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }

@@ -107,7 +107,7 @@ class ResumableModel(SRModel):
             text = f"The state has random states of {len(saved)} ranks, and there are {self.opt['world_size']} now"
             get_root_logger().warning(f"{text}: the resumed run is not the one it would have been.")
 
-    def _replay_validations(self, validations: Mapping[int, Mapping[str, Mapping[str, float]]]) -> None:
+    def _replay_validations(self, validations: Mapping[int, dict[str, dict[str, float]]]) -> None:
         """Restore the record of the best results, which SRModel forgets."""
         self.checkpoints.validations = dict(validations)
         metrics = (self.opt.get("val") or {}).get("metrics") or {}

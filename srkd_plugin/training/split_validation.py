@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -16,7 +16,8 @@ from srkd_plugin.parallel import ranks
 class Measured(NamedTuple):
     """The metrics of one image."""
 
-    index: int
+    place: int
+    """In the loader's order."""
     path: str
     metrics: dict[str, Any]
 
@@ -34,11 +35,11 @@ class _Share:
     """
 
     def __init__(self, loader: DataLoader, model: SRModel) -> None:
-        self.dataset = loader.dataset
+        self.dataset = cast(Any, loader.dataset)  # map-style, which torch does not say
         self.measured: list[Measured] = []
         self._model = model
-        self._indices = range(ranks.own(), len(loader.dataset), ranks.count())
-        subset = Subset(loader.dataset, self._indices)
+        self._indices = range(ranks.own(), len(self.dataset), ranks.count())
+        subset = Subset(self.dataset, self._indices)
         # a loader draws a seed for its workers, which it has not; torch's own random stream is the training's
         self._loader = DataLoader(
             subset, collate_fn=loader.collate_fn, pin_memory=loader.pin_memory, generator=torch.Generator()
@@ -81,10 +82,10 @@ def validate_split(
     with _bare_student(model), suppress(_ShareDone):
         validate(share, current_iter, tb_logger, save_img)
     measured = sorted(image for images in ranks.gather_objects(share.measured) for image in images)
-    _check_partition(measured, len(loader.dataset))
+    _check_partition(measured, len(share.dataset))
     if not model.opt["val"].get("metrics"):
         return
-    name = loader.dataset.opt["name"]
+    name = share.dataset.opt["name"]
     for metric in model.metric_results:
         value = sum(image.metrics[metric] for image in measured) / len(measured)
         model.metric_results[metric] = value
@@ -110,7 +111,7 @@ def _bare_student(model: SRModel) -> Iterator[None]:
 def _check_partition(measured: list[Measured], count: int) -> None:
     """Folders are listed in the file system's order: on another node it may be another one."""
     paths = {image.path for image in measured}
-    if [image.index for image in measured] != list(range(count)) or len(paths) != count:
+    if [image.place for image in measured] != list(range(count)) or len(paths) != count:
         raise RuntimeError(
             f"the ranks validated {len(paths)} different images out of {count}: their data sets differ, or list their "
             "images in another order; a meta_info_file or an LMDB fixes the order"

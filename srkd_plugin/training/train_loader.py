@@ -82,7 +82,7 @@ def build_train_loader(
     dataset: Any,
     dataset_opt: dict[str, Any],
     sampler: Any,
-    seed: Optional[int],
+    seed: int,
     exact: bool,
     **more: Any,
 ) -> DataLoader:
