@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from types import ModuleType
 
 from srkd_plugin import __version__, _autoload
 
@@ -25,7 +26,7 @@ def main() -> int:
     return 1
 
 
-def _why_not(torch: object) -> str:
+def _why_not(torch: ModuleType) -> str:
     if not hasattr(torch, "_import_device_backends"):
         return f"torch {torch.__version__} has no autoload (it came with 2.5)."
     return f"{_autoload.OFF_SWITCH} or TORCH_DEVICE_BACKEND_AUTOLOAD is set to 0, or the plugin is not installed."

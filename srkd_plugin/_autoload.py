@@ -73,10 +73,12 @@ class _BasicSRFinder:
         if name == REGISTRIES_COMPLETE:
             spec = self._find_elsewhere(name, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _ThenCall(spec.loader, _register)
+                loader: Any = _ThenCall(spec.loader, _register)  # a loader by what it can, as the import system asks
+                spec.loader = loader
             return spec
         if name == FUNCTIONAL_TENSOR and "basicsr" in sys.modules:
-            return self._find_elsewhere(name, path, target) or ModuleSpec(name, _FunctionalTensorLoader())
+            stand_in: Any = _FunctionalTensorLoader()
+            return self._find_elsewhere(name, path, target) or ModuleSpec(name, stand_in)
         return None
 
     def _find_elsewhere(self, name: str, path: Any, target: Optional[ModuleType]) -> Optional[ModuleSpec]:
@@ -108,7 +110,8 @@ class _ThenCall:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = module.__spec__.loader = self._loader
+        spec: Any = module.__spec__  # the one that find_spec has given this loader
+        module.__loader__ = spec.loader = self._loader
         self._loader.exec_module(module)
         self._after()
 

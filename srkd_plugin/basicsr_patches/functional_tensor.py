@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any, cast
 
 
 def functional_tensor_module() -> ModuleType:
@@ -12,6 +13,8 @@ def functional_tensor_module() -> ModuleType:
     """
     from torchvision.transforms import functional
 
-    module = ModuleType("torchvision.transforms.functional_tensor", doc="Supplied by srkd_plugin for BasicSR 1.4.2.")
+    module: Any = ModuleType(
+        "torchvision.transforms.functional_tensor", doc="Supplied by srkd_plugin for BasicSR 1.4.2."
+    )
     module.rgb_to_grayscale = functional.rgb_to_grayscale
-    return module
+    return cast(ModuleType, module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Optional
 
 import torch
@@ -146,9 +147,10 @@ class DistillModel(ResumableModel):
 
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""
-        total = sum(losses.values())
-        pure = not self.cri_pix and not self.cri_perceptual
-        return total + 0.0 * self.output.sum() if self.opt["dist"] and pure else total
+        summands = list(losses.values())
+        if self.opt["dist"] and not self.cri_pix and not self.cri_perceptual:
+            summands.append(0.0 * self.output.sum())
+        return reduce(torch.add, summands)
 
     def _own_state(self) -> dict[str, Any]:
         return {

@@ -183,7 +183,7 @@ class TermSection(BaseModel):
         return {"type": self.type, **(self.model_extra or {})}
 
 
-TERM_PARTS = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
+TERM_PARTS: dict[str, type[_Section]] = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
 """Sections within a term."""
 
 SECTIONS = {

@@ -121,7 +121,7 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> No
             raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
     if function.__module__.startswith("srkd_plugin."):
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-        given = {name: (hints.get(name, Any), ...) for name in arguments}
+        given: dict[str, Any] = {name: (hints.get(name, Any), ...) for name in arguments}
         check_section(
             create_model(function.__name__, __config__=ConfigDict(strict=True, allow_inf_nan=False), **given),
             key,
