@@ -6,21 +6,24 @@ the structure of PNG and JPEG files is checked here before they are decoded.
 
 from __future__ import annotations
 
+import io
+import re
 import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL.PngImagePlugin import ChunkStream
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.utils.files import require_folder
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
-PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
+"""All but those that stand in the coded data: 00 is a data byte, and 01 and d0 to d7 have no segment."""
 PNG_HEADER = 26
 """Bytes from the start of a PNG that hold size and colour type."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -76,9 +79,12 @@ def decode(content: bytes) -> np.ndarray:
     Raises:
         ImageFault: The bytes are cut off, damaged or no image, or have more than 8 bits a sample.
     """
-    _check_structure(content)
+    check_whole(content)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise ImageFault(f"it cannot be decoded ({error.err or error})") from error
     if image is None:
         raise ImageFault("it cannot be decoded")
     if image.dtype != np.uint8:
@@ -145,32 +151,45 @@ def check_png(content: bytes) -> None:
         ImageFault: It is not.
     """
     png_shape(content)
-    last = b""
-    for last, data, checksum in _png_chunks(content):
-        if zlib.crc32(data, zlib.crc32(last)) != checksum:
-            raise ImageFault("it is damaged: a PNG checksum is wrong")
-    if last != b"IEND":
-        raise ImageFault("it is cut off")
+    file = io.BytesIO(content)
+    file.seek(len(PNG_START))
+    try:
+        ChunkStream(file).verify()  # the chunks up to the head of IEND; what they hold is not interpreted
+    except (OSError, struct.error) as error:
+        raise ImageFault("it is cut off") from error
+    except SyntaxError as error:
+        cut = "incomplete" in str(error)
+        raise ImageFault("it is cut off" if cut else "it is damaged: a PNG checksum is wrong") from error
+    last = content[file.tell() - 8 :][: len(PNG_END)]
+    if last != PNG_END:
+        raise ImageFault("it is cut off" if len(last) < len(PNG_END) else "it is damaged: a PNG checksum is wrong")
 
 
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
-    """Kind, data and checksum of each chunk up to IEND."""
-    position, view = len(PNG_START), memoryview(content)
-    while position + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, position)
-        end = position + 8 + length
-        if end + 4 > len(content):
-            raise ImageFault("it is cut off")
-        kind = content[position + 4 : position + 8]
-        yield kind, view[position + 8 : end], struct.unpack_from(">I", content, end)[0]
-        if kind == b"IEND":
+def check_jpeg(content: bytes) -> None:
+    """Check that a JPEG has its end marker; what stands behind it (a video, further images, padding) does not matter.
+
+    Segments are walked by their lengths, as a thumbnail in one of them has an end marker of its own.
+
+    Raises:
+        ImageFault: It is cut off.
+    """
+    position = len(JPEG_START)
+    while (found := JPEG_MARKER.search(content, position)) is not None:
+        position, marker = found.end(), found[1]
+        if marker == JPEG_END[1:]:
             return
-        position = end + 4
+        if marker != JPEG_START[1:]:
+            position += int.from_bytes(content[position : position + 2], "big")
+    raise ImageFault("it is cut off")
 
 
-def _check_structure(content: bytes) -> None:
+def check_whole(content: bytes) -> None:
+    """Check that a PNG or a JPEG is whole; other bytes pass.
+
+    Raises:
+        ImageFault: It is not.
+    """
     if content.startswith(PNG_START):
         check_png(content)
-    # some cameras pad JPEGs behind the end marker
-    elif content.startswith(JPEG_START) and JPEG_END not in content[-1024:].rstrip(b"\x00"):
-        raise ImageFault("it is cut off")
+    elif content.startswith(JPEG_START):
+        check_jpeg(content)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import photo, write_photos
+from PIL import Image
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import (
+    JPEG_START,
     ImageFault,
     check_png,
     crop_to_multiple,
@@ -55,11 +61,59 @@ def test_gray_and_alpha():
     np.testing.assert_array_equal(decode(encode_png(with_alpha)), photo(0, 20, 30))
 
 
-def test_padded_jpegs_are_whole():
-    jpeg = cv2.imencode(".jpg", photo(0))[1].tobytes()
-    assert decode(jpeg + b"\0" * 100).shape == (48, 64, 3)
-    with pytest.raises(ImageFault, match="cut off"):
-        decode(jpeg[:-2])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 5000, b"a PNG of one's own"])
+def test_png_without_its_end(behind):
+    """Pillow's check stops at the head of the last chunk: its checksum and a missing one are ours to find."""
+    for end in (PNG[-4:], PNG[-12:]):
+        with pytest.raises(ImageFault):
+            check_png(PNG[: -len(end)] + behind)
+    check_png(PNG + behind)
+
+
+def test_a_png_with_much_text_is_whole():
+    """Pillow refuses to open it: it would not unpack so much text."""
+    text = zlib.compress(b" " * (1 << 21))
+    chunk = b"zTXtComment\0\0" + text
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = PNG[:33] + chunk + PNG[33:]
+    with pytest.raises(ValueError, match="too large"):
+        Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(decode(content), decode(PNG))
+
+
+def jpeg(progressive=0, thumbnail=False):
+    """A JPEG; with a thumbnail in it that is a whole JPEG, as cameras have it."""
+    parameters = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    content = cv2.imencode(".jpg", photo(0), parameters)[1].tobytes()
+    inner = b"Exif\0\0" + cv2.imencode(".jpg", photo(0, 8, 8))[1].tobytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner
+    return content[:2] + segment + content[2:] if thumbnail else content
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize(
+    "behind", [b"\0" * 100, b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20, b"MotionPhoto_Data", JPEG_START]
+)
+def test_jpegs_with_something_behind_their_end_are_whole(progressive, behind):
+    content = jpeg(progressive, thumbnail=True)
+    np.testing.assert_array_equal(decode(content + behind), decode(content))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1), st.booleans(), st.floats(0, 1, exclude_max=True))
+def test_no_cut_jpeg_is_taken_for_whole(progressive, thumbnail, share):
+    content = jpeg(progressive, thumbnail)
+    with pytest.raises(ImageFault):
+        decode(content[: int(share * (len(content) - 1))])
+
+
+def test_more_pixels_than_opencv_takes(monkeypatch):
+    def refuse(*_):
+        raise cv2.error("(-215) pixels <= CV_IO_MAX_IMAGE_PIXELS")
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(ImageFault, match=r"it cannot be decoded .*pixels"):
+        decode(PNG)
 
 
 def test_a_folder_is_listed_by_stem(tmp_path):
