@@ -16,19 +16,23 @@ where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviou
 (:func:`srkd_plugin.options.reader.is_ours`):
 
 - ``parse_options`` (:mod:`~srkd_plugin.basicsr_patches.parse_options`): options are checked before BasicSR archives an
-  earlier experiment of the same name; a file that BasicSR cannot parse is one line instead of a traceback.
-- ``load_resume_state`` (:mod:`~srkd_plugin.basicsr_patches.resume`): stock rewrites the teacher's path and key on
-  resume, looks for ``--auto_resume`` under the working directory although it writes under its root, and takes the
-  newest state even if it is broken. Stock unpickles whatever is in the file where torch does.
+  earlier experiment of the same name; a file that BasicSR cannot parse is one line instead of a traceback. A run of
+  ours begins here, and with it what follows acts (:mod:`~srkd_plugin.basicsr_patches.training_run`).
+- ``load_resume_state``, in every loaded module that has BasicSR's or a copy of it, when a run begins: stock looks for
+  ``--auto_resume`` under the working directory although it writes under its root, takes the newest state even if it is
+  broken, and unpickles whatever is in the file where torch does.
+- ``check_resume``: stock rewrites the teacher's path and key.
 - ``build_dataloader``: stock begins the epoch anew on resume. Acts for runs with ``datasets.train.exact_resume: true``,
   too, whatever their model. SIGTERM and Ctrl-C are heard from there on.
-- ``build_model``: the model is handed the validation sets, for a validation that a killed run missed.
+- ``build_model``: the model is handed the validation sets, for a validation that a killed run missed. A trainer that
+  went around the functions above is told so before its first step.
 
 A run whose options name nothing of ours, on a machine with CUDA, runs the stock functions with the stock arguments.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Callable
 
 from srkd_plugin.basicsr_patches.repairs import init_dist_pytorch, init_dist_slurm_cpu, model_to_device_cpu
@@ -37,18 +41,24 @@ from srkd_plugin.basicsr_patches.replace import replace
 
 def apply() -> None:
     """Put the changes in place. Idempotent."""
+    from basicsr import data, models
     from basicsr.models.base_model import BaseModel
-    from basicsr.utils import dist_util
+    from basicsr.utils import dist_util, misc
     from basicsr.utils import options as stock_options
 
     replace(dist_util, "_init_dist_pytorch", init_dist_pytorch)
     replace(dist_util, "_init_dist_slurm", init_dist_slurm_cpu)
     replace(BaseModel, "model_to_device", model_to_device_cpu)
-    replace(stock_options, "parse_options", _parse_options)
+    replace(stock_options, "parse_options", _later("parse_options", "parse_options"))
+    replace(misc, "check_resume", _later("resume", "check_resume_with_teacher"))
+    replace(data, "build_dataloader", _later("training_run", "build_dataloader"))
+    replace(models, "build_model", _later("training_run", "build_model"))
 
 
-def _parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = True) -> Any:
-    """Imported when a run begins: it needs BasicSR complete, and nobody needs it before."""
-    from srkd_plugin.basicsr_patches.parse_options import parse_options
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of one of our modules, which is imported when it is called: nobody needs it before a run begins."""
 
-    return parse_options(stock, root_path, is_train)
+    def change(stock: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        return getattr(import_module(f"{__package__}.{module}"), name)(stock, *arguments, **more)
+
+    return change

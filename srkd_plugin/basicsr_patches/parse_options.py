@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
 import re
 import sys
@@ -12,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
+from srkd_plugin.basicsr_patches import training_run
 from srkd_plugin.basicsr_patches.replace import MARK
-from srkd_plugin.basicsr_patches.resume import Resumption
+from srkd_plugin.basicsr_patches.training_run import TrainingRun
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader, safe_yaml
 from srkd_plugin.parallel.cuda import has_cuda
@@ -27,38 +27,23 @@ NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?DistillModel\b", re.MULTILINE)
 
 
 def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = True) -> Any:
-    """Parse as stock does; then check a run of ours and let the trainer that called us resume as it should.
+    """Parse as stock does; then check a run of ours, and begin it.
 
-    ``load_resume_state`` is defined in BasicSR's ``train.py``, which exists a second time as ``__main__`` when it is
-    run as a script. The one that is about to be used is found in the globals of the caller.
+    What begins is a :class:`~srkd_plugin.basicsr_patches.training_run.TrainingRun`; whoever called us is not looked at.
     """
+    training_run.begin(None)
     try:
         opt, args = _parse(stock, root_path, is_train)
-        ours = reader.is_ours(opt)
-        exact = reader.exact_data(opt)
-        if ours and is_train:
+        run = TrainingRun(opt, _leave)
+        if run.ours and is_train:
             _check(opt)
-        elif not ours:
+        elif not run.ours:
             _say_what_is_unread(opt)
     except OptionsError as error:
         _leave(error)
-    caller = _globals_of_caller()
-    resumption = Resumption(opt, _leave)
-    if "load_resume_state" in caller and (ours or exact or not has_cuda()):
-        caller["load_resume_state"] = resumption.load_resume_state
-    for name in ("build_dataloader", "build_model"):
-        if name in caller and is_train:
-            # an earlier run in this process may have changed it
-            stock_build = getattr(caller[name], MARK, caller[name])
-            caller[name] = _bound(getattr(resumption, name), stock_build) if ours or exact else stock_build
+    if is_train and (run.ours or run.exact or not has_cuda()):
+        training_run.begin(run)
     return opt, args
-
-
-def _globals_of_caller() -> dict[str, Any]:
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("srkd_plugin."):
-        frame = frame.f_back
-    return frame.f_globals
 
 
 def _say_what_is_unread(opt: Mapping[str, Any]) -> None:
@@ -77,12 +62,6 @@ def _parse(stock: Callable[..., Any], root_path: str, is_train: bool) -> tuple[d
         if is_train:
             _explain(error)
         raise
-
-
-def _bound(change: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
-    changed = functools.partial(change, stock)
-    setattr(changed, MARK, stock)
-    return changed
 
 
 def _explain(error: Exception) -> None:

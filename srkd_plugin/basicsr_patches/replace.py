@@ -11,7 +11,7 @@ MARK = "_srkd_stock"
 
 
 def replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
-    """Let ``change(stock, *args)`` stand for ``owner.name``, also where BasicSR has already imported it by name."""
+    """Let ``change(stock, *args)`` stand for ``owner.name``, also in every module that has imported it by that name."""
     stock = getattr(owner, name)
     if hasattr(stock, MARK):
         return
@@ -22,7 +22,6 @@ def replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
 
     setattr(changed, MARK, stock)
     setattr(owner, name, changed)
-    for module_name, module in list(sys.modules.items()):
-        of_basicsr = module_name.split(".")[0] == "basicsr" or module_name == "__main__"
-        if of_basicsr and getattr(module, "__dict__", {}).get(name) is stock:
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get(name) is stock:
             setattr(module, name, changed)

@@ -28,8 +28,7 @@ Sections that BasicSR owns are left to BasicSR.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from pydantic import BaseModel
@@ -106,21 +105,6 @@ def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def trusts_weights(opt: Mapping[str, Any]) -> bool:
     """Whether files that hold more than tensors may be loaded (:class:`RunSection`)."""
     return opt.get("trust_weights") is True
-
-
-@contextmanager
-def teacher_paths_kept(opt: dict[str, Any]) -> Iterator[None]:
-    """Undo what BasicSR's ``check_resume`` does to the teacher's keys of ``path`` on resume.
-
-    It points every ``network_*`` at ``<models>/net_*_<iter>.pth``, and turns the param key ``params_ema`` into
-    ``params``; but the teacher is never saved with the student.
-    """
-    path = opt["path"]
-    before = {key: path[key] for key in PathSection.model_fields if key in path}
-    yield
-    for key in PathSection.model_fields:
-        path.pop(key, None)
-    path.update(before)
 
 
 def lq_shape(opt: Mapping[str, Any]) -> tuple[int, int]:

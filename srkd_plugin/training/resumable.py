@@ -25,10 +25,11 @@ class ResumableModel(SRModel):
     the run goes on in :meth:`_own_state`, and begins each step with :meth:`_restore_random_state`.
     """
 
-    trainer_data = TrainerData()
-    """What BasicSR's trainer made of the data sets; it is set before training begins."""
+    trainer_data: TrainerData
+    """What BasicSR's trainer made of the data sets; ``build_model`` sets it."""
 
     def _prepare_run(self, ours: PluginOptions) -> None:
+        self.trainer_data = TrainerData()
         self.finite_steps = FiniteSteps(ours.nonfinite)
         self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
@@ -134,7 +135,7 @@ class ResumableModel(SRModel):
     def _save_and_end(self, iteration: int) -> None:
         """Save what was reached and end the process, on all ranks: ``stop_signals.STOPPED``, or 1 if it failed."""
         done = any(ranks.gather_objects(self.checkpoints.is_saved(iteration)))  # only rank 0 knows; saving takes all
-        saved = done or self._save(iteration // self.trainer_data.iters_per_epoch, iteration)
+        saved = done or self._save(self.trainer_data.epoch_of(iteration), iteration)
         saved = ranks.all_are(saved, self.device)  # also lets the others wait: torchrun ends all when one is gone
         if saved:
             get_root_logger().info(f"Ended on request after iteration {iteration:,d}; --auto_resume goes on from here.")

@@ -4,8 +4,8 @@ import pytest
 import tiny
 import torch
 
-from srkd_plugin.basicsr_patches import parse_options
-from srkd_plugin.basicsr_patches.resume import Resumption
+from srkd_plugin.basicsr_patches.resume import teacher_paths_kept
+from srkd_plugin.basicsr_patches.training_run import TrainingRun
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.training.checkpoint_files import NET_DIGEST, save_verified
@@ -46,7 +46,7 @@ def test_auto_resume_passes_over_broken_checkpoints(opt, root, capfd):
     damage(root / "models/net_g_10.pth")
     (root / "models/net_g_9.pth").unlink()
     before = tiny.tree(root)
-    assert Resumption(opt, refuse).load_resume_state(opt)["iter"] == 8
+    assert TrainingRun(opt, refuse).load_resume_state(opt)["iter"] == 8
     assert opt["path"]["resume_state"].endswith("training_states/8.state")
     assert opt["path"]["pretrain_network_g"].endswith("models/net_g_8.pth")
     warnings = [line for line in capfd.readouterr().err.splitlines() if "warning: passed over" in line]
@@ -55,13 +55,13 @@ def test_auto_resume_passes_over_broken_checkpoints(opt, root, capfd):
 
 
 def test_none_good_is_an_error_and_none_at_all_is_a_new_run(opt, root):
-    assert Resumption(opt, refuse).load_resume_state(opt) is None
+    assert TrainingRun(opt, refuse).load_resume_state(opt) is None
     for iteration in (2, 4):
         save(root, iteration)
         damage(root / f"training_states/{iteration}.state")
     before = tiny.tree(root)
     with pytest.raises(OptionsError, match=r"none of the 2 training states can be resumed; the newest: .*4\.state"):
-        Resumption(opt, refuse).load_resume_state(opt)
+        TrainingRun(opt, refuse).load_resume_state(opt)
     assert tiny.tree(root) == before
 
 
@@ -70,13 +70,13 @@ def test_a_named_state_that_is_broken_is_an_error(opt, root):
     damage(root / "training_states/4.state")
     opt["auto_resume"], opt["path"]["resume_state"] = False, str(root / "training_states/4.state")
     with pytest.raises(OptionsError, match=r"path\.resume_state = .*4\.state.*truncated"):
-        Resumption(opt, refuse).load_resume_state(opt)
+        TrainingRun(opt, refuse).load_resume_state(opt)
 
 
 def test_exact_data_go_on_with_the_first_seed(opt, root, capfd):
     opt["datasets"]["train"]["exact_resume"] = True
     save(root, 2, ranks=[{"seed": 77, "random": None}])
-    Resumption(opt, refuse).load_resume_state(opt)
+    TrainingRun(opt, refuse).load_resume_state(opt)
     assert opt["manual_seed"] == 77
     assert "the seed of the run that is resumed, 77, and not 3" in capfd.readouterr().err
 
@@ -85,17 +85,17 @@ def test_exact_data_go_on_with_the_first_seed(opt, root, capfd):
 def test_the_position_in_the_data(opt, root, epoch, iteration, start):
     """Epochs of 5 batches of 2."""
     save(root, iteration, epoch=epoch)
-    resumption = Resumption(opt, refuse)
-    resumption.load_resume_state(opt)
-    assert resumption._start(batches=5, batch=2) == start
+    run = TrainingRun(opt, refuse)
+    run.load_resume_state(opt)
+    assert run._start(batches=5, batch=2) == start
 
 
 def test_an_epoch_of_another_length_is_begun_anew(opt, root, capfd):
     save(root, 13, epoch=2)
-    resumption = Resumption(opt, refuse)
-    resumption.load_resume_state(opt)
-    assert resumption._start(batches=6, batch=2) == (2, 2)
-    assert resumption._start(batches=7, batch=2) == (2, 0)
+    run = TrainingRun(opt, refuse)
+    run.load_resume_state(opt)
+    assert run._start(batches=6, batch=2) == (2, 2)
+    assert run._start(batches=7, batch=2) == (2, 0)
     assert "an epoch has another length now" in capfd.readouterr().err
 
 
@@ -109,23 +109,37 @@ def test_exact_resume_is_true_or_false(data):
         reader.exact_data(opt)
 
 
-def test_a_stock_run_after_one_of_ours_gets_the_stock_functions_back(data, monkeypatch):
-    """In one process: BasicSR's train_pipeline called twice, on a machine with CUDA as far as the options go."""
+def test_teacher_paths_survive_check_resume():
+    from basicsr.utils.misc import check_resume
 
-    from basicsr.data import build_dataloader
-    from basicsr.models import build_model
+    path = {
+        "resume_state": "x.state",
+        "models": "m",
+        "pretrain_network_g": None,
+        "pretrain_network_t": "t.pth",
+        "param_key_t": "params_ema",
+    }
+    opt = {"model_type": "DistillModel", "network_g": {}, "network_t": {}, "path": dict(path)}
+    check_resume(opt, 7)
+    assert opt["path"]["pretrain_network_g"].endswith("net_g_7.pth")
+    assert (opt["path"]["pretrain_network_t"], opt["path"]["param_key_t"]) == ("t.pth", "params_ema")
+    del opt["path"]["param_key_t"], opt["path"]["pretrain_network_t"]
+    check_resume(opt, 7)
+    assert "pretrain_network_t" not in opt["path"]
 
-    monkeypatch.setattr(parse_options, "has_cuda", lambda: True)
-    monkeypatch.setattr(parse_options, "_check", lambda opt: None)
-    trainer = {"build_dataloader": build_dataloader, "build_model": build_model, "parse_options": parse_options}
-    code = "def changed(opt): return parse_options.parse_options(lambda *a: (opt, None), '.')\n"
-    code += "def pipeline(opt): return changed(opt)"
-    exec(code, trainer)
-    ours = {**tiny.distill_options(data, None), "rank": 0}
-    stock = {**tiny.stock_options(data), "rank": 0}
-    for opt, is_stock in ((ours, False), (ours, False), (stock, True)):
-        trainer["pipeline"](opt)
-        assert (trainer["build_dataloader"] is build_dataloader) == is_stock
-        assert (trainer["build_model"] is build_model) == is_stock
-        if not is_stock:
-            assert trainer["build_dataloader"].args[0] is build_dataloader
+
+def test_check_resume_of_a_run_of_others_is_stocks():
+    """Another model's ``network_t`` may well be one that is trained."""
+    from basicsr.utils.misc import check_resume
+
+    opt = {"model_type": "TeacherStudentModel", "network_t": {}, "path": {"resume_state": "x.state", "models": "m"}}
+    check_resume(opt, 7)
+    assert opt["path"]["pretrain_network_t"].endswith("net_t_7.pth")
+
+
+def test_teacher_paths_are_kept_through_an_error():
+    opt = {"path": {"pretrain_network_t": "t.pth"}}
+    with pytest.raises(KeyError), teacher_paths_kept(opt):
+        opt["path"]["pretrain_network_t"] = "another"
+        raise KeyError
+    assert opt["path"] == {"pretrain_network_t": "t.pth"}

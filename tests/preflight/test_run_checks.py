@@ -294,27 +294,6 @@ def test_is_ours(opt, ours):
     assert reader.is_ours(opt) is ours
 
 
-def test_teacher_paths_survive_check_resume():
-    from basicsr.utils.misc import check_resume
-
-    path = {
-        "resume_state": "x.state",
-        "models": "m",
-        "pretrain_network_g": None,
-        "pretrain_network_t": "t.pth",
-        "param_key_t": "params_ema",
-    }
-    opt = {"network_g": {}, "network_t": {}, "path": dict(path)}
-    with reader.teacher_paths_kept(opt):
-        check_resume(opt, 7)
-    assert opt["path"]["pretrain_network_g"].endswith("net_g_7.pth")
-    assert (opt["path"]["pretrain_network_t"], opt["path"]["param_key_t"]) == ("t.pth", "params_ema")
-    del opt["path"]["param_key_t"], opt["path"]["pretrain_network_t"]
-    with reader.teacher_paths_kept(opt):
-        check_resume(opt, 7)
-    assert "pretrain_network_t" not in opt["path"]
-
-
 def test_yaml_numbers_without_a_dot_are_text():
     """The reason for the remedy about 1e-4: YAML 1.1, which BasicSR's files are, wants a dot."""
     assert yaml.safe_load("a: 1e-4")["a"] == "1e-4"
