@@ -27,6 +27,7 @@ def installed(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     source = root / "source"
     shutil.copytree(tiny.PROJECT / "srkd_plugin", source / "srkd_plugin", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tiny.PROJECT / "options", source / "options")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(tiny.PROJECT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
@@ -45,6 +46,32 @@ def test_unmodified_scripts_know_us(installed, checkout, elsewhere, data, teache
     assert (checkout / "experiments/tiny_distill/models/net_g_latest.pth").exists()
     where = tiny.run_ok("-c", "import srkd_plugin; print(srkd_plugin.__file__)", cwd=elsewhere, python=installed)
     assert str(tiny.PROJECT) not in where
+
+
+def test_the_installation_has_the_command_the_types_and_the_options_files(installed):
+    distribution = """
+import sys
+from importlib.metadata import distribution, version
+ours = distribution("srkd-plugin")
+assert version("srkd-plugin") == __import__("srkd_plugin").__version__
+print(*(ours.locate_file(file).resolve() for file in ours.files), sep="\\n")
+"""
+    files = [Path(line) for line in tiny.run_ok("-c", distribution, cwd=installed.parent, python=installed).split()]
+    assert all(file.exists() for file in files)
+    assert installed.parent / "srkd" in files
+    entries = [file for file in files if file.suffix == ".pth"]
+    if entries:  # editable: a plain path entry, which costs nothing at start-up, and no import finder
+        (entry,) = entries
+        source = installed.parents[2] / "source"
+        assert entry.read_text().strip() == str(source)
+        assert not [file for file in files if file.name.startswith("__editable__") and file.suffix == ".py"]
+        return
+    assert "py.typed" in {file.name for file in files}
+    shared = installed.parents[1] / "share/srkd_plugin/options"
+    shipped = {path.relative_to(tiny.PROJECT / "options") for path in tiny.PROJECT.glob("options/**/*.yml")}
+    assert {file.relative_to(shared) for file in files if shared in file.parents} >= shipped
+    packages = {file.parent.name for file in files if file.name == "__init__.py"}
+    assert packages == {path.parent.name for path in tiny.PROJECT.glob("srkd_plugin/**/__init__.py")}
 
 
 def test_python_m_and_spawned_processes_know_us(checkout, data, teacher_file):
