@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
+from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.teacher import build_teacher
@@ -40,6 +41,9 @@ class DistillModel(ResumableModel):
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
+
+    _multiple: Optional[int] = None
+    """Of which the student's input sides must be; found at the first validation."""
 
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
@@ -144,6 +148,22 @@ class DistillModel(ResumableModel):
 
         self.log_dict = self.reduce_loss_dict(log)
         self._report_grad_norms(current_iter)
+
+    def test(self) -> None:
+        """Run the student, or its average, on an image of any size; as SwinIRModel where it takes multiples only."""
+        net, whole, scale = self.get_bare_model(getattr(self, "net_g_ema", self.net_g)), self.lq, self.opt["scale"]
+        if self._multiple is None:
+            was_training = net.training
+            self._multiple = size_multiple(net.eval(), whole.shape[1], scale) or 1
+            net.train(was_training)
+
+        def run(lq: Tensor) -> Tensor:
+            self.lq = lq
+            super(DistillModel, self).test()
+            return self.output
+
+        self.output = run_padded(run, whole, self._multiple, scale)
+        self.lq = whole
 
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""

@@ -173,7 +173,7 @@ class _Pairs:
 def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) -> TeacherReport:
     figures = []
     for lr, hr in tqdm(pairs, total=len(pairs.keys), desc="teacher"):
-        sr = _super_resolve(teacher, lr, device)
+        sr = _super_resolve(teacher, lr, scale, device)
         figures.append(
             (
                 calculate_psnr(sr, hr, crop_border=scale),
@@ -185,10 +185,10 @@ def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) 
     return TeacherReport(len(figures), rgb, y, bicubic)
 
 
-def _super_resolve(teacher: Teacher, lr: np.ndarray, device: torch.device) -> np.ndarray:
+def _super_resolve(teacher: Teacher, lr: np.ndarray, scale: int, device: torch.device) -> np.ndarray:
     """BGR uint8 to BGR uint8, as BasicSR's validation does it."""
     tensor = img2tensor(lr.astype(np.float32) / 255.0, bgr2rgb=True, float32=True)
-    return tensor2img(teacher(tensor[None].to(device)).cpu())
+    return tensor2img(teacher.upscale(tensor[None].to(device), scale).cpu())
 
 
 def _judge(report: TeacherReport) -> None:
@@ -207,12 +207,12 @@ def _find_better_variants(
 ) -> list[str]:
     """Which other arguments of EDSR make the teacher clearly better, on the smallest image."""
     lr, hr = pairs.smallest()
-    own = calculate_psnr(_super_resolve(teacher, lr, device), hr, crop_border=scale)
+    own = calculate_psnr(_super_resolve(teacher, lr, scale, device), hr, crop_border=scale)
     found = []
     for variant in VARIANTS:
         network = {**ours.network_t, **variant}
         other = build_teacher(ours.model_copy(update={"network_t": network}), device)
-        gain = calculate_psnr(_super_resolve(other, lr, device), hr, crop_border=scale) - own
+        gain = calculate_psnr(_super_resolve(other, lr, scale, device), hr, crop_border=scale) - own
         if gain > CLEARLY:
             ((name, value),) = variant.items()
             found.append(f"network_t.{name}: with {value} the smallest image has {gain:.2f} dB more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Optional
 
 import torch
 from basicsr.archs import build_network
@@ -10,6 +11,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import compiled, run_in
 from srkd_plugin.networks.weights_file import WeightsFile
 from srkd_plugin.options.sections import PathSection, PluginOptions, TeacherSection
@@ -31,6 +33,7 @@ class Teacher:
         self._precision = section.precision
         self.net = net.eval().requires_grad_(False).to(device).to(memory_format=self._memory_format)
         self._run = compiled(self.net) if section.compile else self.net
+        self._multiple: Optional[int] = None
 
     @property
     def parameter_count(self) -> int:
@@ -48,6 +51,20 @@ class Teacher:
             ``(N, C, H, W)`` of the dtype of ``lq``, without autograd history.
         """
         return run_in(self._precision, self._run, lq.contiguous(memory_format=self._memory_format))
+
+    def upscale(self, lq: Tensor, scale: int) -> Tensor:
+        """Compute the SR images of whole images of any size: padded where the network takes multiples only.
+
+        Args:
+            lq: ``(N, C, h, w)`` in 0..1.
+            scale: SR factor.
+
+        Returns:
+            ``(N, C, scale * h, scale * w)`` of the dtype of ``lq``.
+        """
+        if self._multiple is None:
+            self._multiple = size_multiple(self.net, lq.shape[1], scale) or 1  # or the network says itself what fails
+        return run_padded(self, lq, self._multiple, scale)
 
 
 def build_teacher(ours: PluginOptions, device: torch.device) -> Teacher:

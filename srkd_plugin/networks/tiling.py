@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
-from typing import Callable, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from srkd_plugin.errors import InputError
-
-Network = Callable[[Tensor], Tensor]
-"""From LQ ``(1, C, h, w)`` to SR ``(1, C, scale * h, scale * w)``."""
+from srkd_plugin.networks.padding import Network
 
 
 class WholeImages:

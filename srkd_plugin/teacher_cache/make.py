@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 import srkd_plugin
 from srkd_plugin.errors import InputError
+from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import build_teacher, check_outputs
 from srkd_plugin.networks.tiling import WholeImages
 from srkd_plugin.options import reader
@@ -40,7 +42,7 @@ from srkd_plugin.teacher_cache.store import (
 )
 
 PROBE = 16
-"""Side of the image that the teacher is tried on."""
+"""Side of the image that the teacher is tried on, in multiples of what it takes."""
 
 
 @dataclass
@@ -142,12 +144,15 @@ class RunningTeacher:
     def __init__(self, job: CacheJob) -> None:
         self._device, self._color = job.device, job.color
         teacher = build_teacher(job.ours, job.device)
-        probe = torch.rand(1, 1 if job.color == "y" else 3, PROBE, PROBE, device=job.device)
-        expected = torch.Size((*probe.shape[:2], PROBE * job.scale, PROBE * job.scale))
+        channels = 1 if job.color == "y" else 3
+        side = PROBE * (size_multiple(teacher.net, channels, job.scale) or 1)
+        probe = torch.rand(1, channels, side, side, device=job.device)
+        expected = torch.Size((1, channels, side * job.scale, side * job.scale))
         check_outputs({"network_t": teacher.net}, probe, expected)
         making = job.making
-        self._as_cached = WholeImages(teacher, job.scale, making.tile, making.overlap, making.self_ensemble)
-        self._live = WholeImages(teacher, job.scale, None, 0, False)
+        upscale = functools.partial(teacher.upscale, scale=job.scale)
+        self._as_cached = WholeImages(upscale, job.scale, making.tile, making.overlap, making.self_ensemble)
+        self._live = WholeImages(upscale, job.scale, None, 0, False)
 
     def as_cached(self, lr: np.ndarray) -> np.ndarray:
         """``(h, w, 3)`` BGR uint8 to ``(H, W, C)`` BGR float32, in the way that the cache is made."""

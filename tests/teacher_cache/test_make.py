@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path
 @pytest.mark.integration
 def test_kill_9_costs_the_image_in_work_at_most(opt, cache, tmp_path):
     out = tmp_path / "c.lmdb"
-    slow = "import time; from srkd_plugin.models import cache_teacher as c; real = c.entries_of\n"
+    slow = "import time; from srkd_plugin.teacher_cache import make as c; real = c.entries_of\n"
     slow += "def entries_of(*a):\n    print('image', a[2], flush=True); time.sleep(0.3); return real(*a)\n"
     slow += f"c.entries_of = entries_of\nimport runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     command = [sys.executable, "-c", slow, "-opt", tiny.write_options(opt, tmp_path / "o.yml"), "--out", out]

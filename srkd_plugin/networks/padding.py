@@ -1,0 +1,76 @@
+"""Networks that take sizes of a multiple only (SwinIR: of its window): which multiple, and images of any size."""
+
+from __future__ import annotations
+
+from typing import Callable, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SMALLEST = 17
+"""LQ pixels per side from which sizes are tried: a prime, above what networks with a few halvings need."""
+LARGEST = 64
+"""Largest multiple that is looked for."""
+
+Network = Callable[[Tensor], Tensor]
+"""From LQ ``(N, C, h, w)`` to SR ``(N, C, scale * h, scale * w)``."""
+
+
+@torch.no_grad()
+def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
+    """Find the multiple of which a network's input sides must be, by running it on small square images.
+
+    A multiple m is taken if the network works on two neighbouring multiples of m: whatever divides both divides m.
+
+    Args:
+        net: In eval mode, on any device.
+        channels: Of its input.
+        scale: SR factor; an output of another size counts as a failure.
+
+    Returns:
+        1 for most networks; None if it works on no size that was tried.
+    """
+    works: dict[int, bool] = {}
+    for multiple in range(1, LARGEST + 1):
+        first = -(-SMALLEST // multiple) * multiple
+        for side in (first, first + multiple):
+            if side not in works:
+                works[side] = _works(net, channels, scale, side)
+        if works[first] and works[first + multiple]:
+            return multiple
+    return None
+
+
+def _works(net: nn.Module, channels: int, scale: int, side: int) -> bool:
+    like = next(net.parameters(), torch.empty(0))
+    try:
+        out = net(torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype))  # draws nothing
+    except Exception:  # whatever the architecture makes of a size that it cannot take
+        return False
+    return tuple(out.shape[-2:]) == (side * scale, side * scale)
+
+
+def run_padded(network: Network, lq: Tensor, multiple: int, scale: int) -> Tensor:
+    """Run a network on an image whose sides are made a multiple by reflection at the right and bottom, as SwinIRModel.
+
+    Where a side is too short to be reflected, its last pixel is repeated.
+
+    Args:
+        network: Runs on sides that are multiples.
+        lq: ``(N, C, h, w)``.
+        multiple: See :func:`size_multiple`; with 1 the image is handed on as it is.
+        scale: SR factor.
+
+    Returns:
+        ``(N, C, scale * h, scale * w)``.
+    """
+    if multiple < 1:
+        raise ValueError(f"a multiple is a number from 1, and not {multiple}")
+    h, w = lq.shape[-2:]
+    bottom, right = -h % multiple, -w % multiple
+    if not bottom and not right:
+        return network(lq)
+    mode = "reflect" if bottom < h and right < w else "replicate"
+    out = network(F.pad(lq, (0, right, 0, bottom), mode=mode))
+    return out[..., : h * scale, : w * scale]
