@@ -18,6 +18,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader, safe_yaml
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import on_all_ranks, run_checks, runs_of_others
+from srkd_plugin.preflight.start import check_start
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
@@ -35,9 +36,9 @@ def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = Tr
     try:
         opt, args = _parse(stock, root_path, is_train)
         run = TrainingRun(opt, _leave)
-        if run.ours and is_train:
-            _check(opt)
-        elif not run.ours:
+        if run.ours:
+            check_start(opt)
+        else:
             _say_what_is_unread(opt)
     except OptionsError as error:
         _leave(error)

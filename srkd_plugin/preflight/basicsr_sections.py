@@ -17,16 +17,14 @@ import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.models.base_model import BaseModel as StockModel
 from basicsr.utils import registry
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
-from srkd_plugin.options import reader, sections
+from srkd_plugin.options import reader
 from srkd_plugin.options.validate import check_arguments, check_section, refuse_misspelt, refuse_nonfinite
 from srkd_plugin.preflight.image_pairs import FoundPairs, check_pairs
 from srkd_plugin.utils.files import require_file, require_folder
 
-FOLDERLESS = ("pretrain_network", "param_key", "strict_load", "resume")
-"""BasicSR makes a folder of every value in ``path``, but of those whose key has one of these in it."""
 RUN_KEYS = ("model_type", "network_d", "dist_params", "find_unused_parameters", "auto_resume", "is_train", "root_path")
 """Keys of BasicSR's at the top level that no model here has."""
 
@@ -56,13 +54,6 @@ class _Run(_Stock):
     train: dict[str, Any]
     logger: dict[str, Any]
     val: Optional[dict[str, Any]] = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_one_folder(cls, name: str) -> str:
-        if not re.fullmatch(r"[\w][\w.+=@ -]*", name):
-            raise ValueError("it names the experiment's folder: one name without / or \\ and no dot first is expected")
-        return name
 
 
 class _TrainSet(_Stock):
@@ -157,7 +148,8 @@ def check_values(opt: Mapping[str, Any]) -> None:
     """
     refuse_nonfinite("", opt)
     run = _section(_Run, "", opt, others=(*reader.TOP_KEYS, *RUN_KEYS))
-    _check_path(run.path)
+    if run.path.get("resume_state") is not None:
+        require_file("path.resume_state", run.path["resume_state"])
     train = _section(_Train, "train", run.train, others=(*reader.TRAIN_KEYS, *reader.STOCK_TRAIN_KEYS))
     _section(_Optimizer, "train.optim_g", train.optim_g)
     scheduler = _section(_Scheduler, "train.scheduler", train.scheduler)
@@ -176,16 +168,6 @@ def _section(model: Any, key: str, values: Any, others: tuple[str, ...] = ()) ->
     if isinstance(values, Mapping):
         refuse_misspelt((*model.model_fields, *others), key, values)
     return check_section(model, key, values)
-
-
-def _check_path(path: Mapping[str, Any]) -> None:
-    known = (*sections.PathSection.model_fields, *reader.STOCK_PATH_KEYS)
-    for key, value in path.items():
-        if key not in known and not any(part in key for part in FOLDERLESS):
-            problem = "unknown key, of which BasicSR would make a folder"
-            raise OptionsError(f"path.{key}", value, problem, f"Remove it. {nearest(key, known)}")
-    if path.get("resume_state") is not None:
-        require_file("path.resume_state", path["resume_state"])
 
 
 def find_class(names: Any, key: str, section: Any) -> Any:

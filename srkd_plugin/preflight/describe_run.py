@@ -14,6 +14,7 @@ from basicsr.utils import registry
 from srkd_plugin.options import reader, sections
 from srkd_plugin.preflight import basicsr_sections, run_checks
 from srkd_plugin.preflight.image_pairs import FoundPairs
+from srkd_plugin.preflight.output_names import check_output_names
 
 VALUE_RANGE = (
     "images are in 0..1 here: divide a weight that is stated for images in 0..255 by 255 if its loss grows with the "
@@ -42,6 +43,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         basicsr_sections.check_values(opt)
     basicsr_sections.find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
     found = basicsr_sections.check_datasets(opt) if training else _test_sets(opt)
+    check_output_names(opt)
     facts: dict[str, Any] = {
         "name": opt["name"],
         "purpose": "training" if training else "testing",

@@ -29,6 +29,7 @@ from srkd_plugin.options import reader, sections
 from srkd_plugin.options.validate import check_arguments, check_section
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
+from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.teacher_cache.matches_run import check_cache
 
 PROBE_SIZE = 16
@@ -57,6 +58,7 @@ def check(opt: Mapping[str, Any]) -> sections.PluginOptions:
     for key, section in _losses(opt):
         _check_registered(registry.LOSS_REGISTRY, key, section)
     basicsr_sections.check_datasets(opt)
+    check_output_names(opt)
     _check_batch(opt, ours)
     _check_student_start(opt, ours)
     _check_terms_start(opt, ours)
