@@ -1,4 +1,4 @@
-"""PluginOptions losses: tensors in, a scalar out. They know nothing of models.
+"""Distillation losses: tensors in, a scalar out. They know nothing of models.
 
 A file ``*_loss.py`` here is found and registered by itself (:mod:`srkd_plugin.registration`).
 """

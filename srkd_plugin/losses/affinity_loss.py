@@ -17,7 +17,7 @@ def spatial_affinity_loss(
 ) -> Tensor:
     r"""L1 distance of the affinity matrices of student and teacher features, summed over the taps.
 
-    Source: He et al., "FAKD: Feature-Affinity Based Knowledge PluginOptions for Efficient Image Super-Resolution", ICIP
+    Source: He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image Super-Resolution", ICIP
     2020, spatial affinity. With F the feature map as ``(N, C, H*W)`` and every column divided by its Euclidean norm
     over C (plus eps):
 

@@ -58,7 +58,7 @@ def local_selective_feature_loss(
 ) -> Tensor:
     r"""L1 distance of feature maps, weighted where student and teacher images differ most.
 
-    Source: our reading of Park, Kwak, "Local-Selective-Feature PluginOptions for Single Image Super-Resolution" (LSFD),
+    Source: our reading of Park, Kwak, "Local-Selective-Feature Distillation for Single Image Super-Resolution" (LSFD),
     arXiv 2111.10988, of which we had the abstract and the introduction. From there: a FitNet-style loss on *local*
     information, and a soft attention from the difference of teacher and student that selects positions. The formula is
     ours:
