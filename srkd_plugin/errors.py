@@ -48,6 +48,12 @@ def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least
         known: What could have been meant.
         prefix: How the sentence begins.
         least: Likeness that is near, 0 to 1.
+
+    Example:
+        >>> nearest("precison", ["precision", "compile"])
+        "Did you mean 'precision'?"
+        >>> nearest("foo", ["precision", "compile"])
+        'Known: compile, precision.'
     """
     known = sorted(set(known))
     likeness = {word: difflib.SequenceMatcher(None, str(name), word).ratio() for word in known}

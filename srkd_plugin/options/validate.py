@@ -44,6 +44,15 @@ def check_section(model: type[SectionT], key: str, values: Any) -> SectionT:
 
     Raises:
         OptionsError: pydantic's first error, with the remedy.
+
+    Example:
+        >>> from srkd_plugin.options.sections import TeacherSection
+        >>> check_section(TeacherSection, "teacher", {"precision": "bf16"}).precision
+        'bf16'
+        >>> check_section(TeacherSection, "teacher", {"precision": "half"})
+        Traceback (most recent call last):
+        ...
+        srkd_plugin.errors.OptionsError: teacher.precision = 'half': Input should be 'fp32', 'fp16' or 'bf16'. ...
     """
     if not isinstance(values, Mapping):
         raise OptionsError(key, values, "a section of keys is expected", f"Known: {', '.join(model.model_fields)}.")

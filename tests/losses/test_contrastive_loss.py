@@ -308,15 +308,6 @@ def test_bad_images_are_named(student, teacher, lq, message):
         )
 
 
-def test_docstring_example_runs():
-    import doctest
-    import sys
-
-    result = doctest.testmod(sys.modules["srkd_plugin.losses.contrastive_loss"], extraglobs={"torch": torch})
-    assert result.attempted >= 2
-    assert result.failed == 0
-
-
 @pytest.mark.parametrize("options", [{}, {"similarity": "cosine", "form": "infonce", "center": True}])
 def test_compile_equals_eager(options):
     student, teacher, _ = batch(dtype=torch.float32)
