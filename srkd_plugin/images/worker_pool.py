@@ -5,18 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from typing import Callable, Optional, TypeVar
 
 import cv2
 from tqdm import tqdm
 
 from srkd_plugin.errors import InputError
+from srkd_plugin.parallel.parent import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,12 +99,4 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], wor
 def _prepare_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent was killed: it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # None in a process that nobody's multiprocessing started
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent()  # it would wait for work forever

@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional, Union
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from srkd_plugin.parallel.parent import end_with_parent
 from srkd_plugin.training.random_state import seeded
 from srkd_plugin.training.stop_signals import outlast_group_signals
 
@@ -115,6 +116,7 @@ def with_own_generator(loader: DataLoader, seed: int) -> DataLoader:
 
 
 def _init_worker(stock: Optional[Callable[[int], None]], worker: int) -> None:
+    end_with_parent()
     outlast_group_signals()
     if stock is not None:
         stock(worker)
