@@ -245,7 +245,7 @@ def main(content: dict[str, Any], root: Path) -> None:
             (ema, keep): validate(content[f"opt_{ema}"], root / f"{ema}_{keep}", keep)
             for ema, keep in itertools.product(("ema", "plain"), (5, 1))
         },
-        "random_teacher": distill(content["opt_random"], root, iters=1)[0].step_losses.teacher.net.state_dict(),
+        "random_teacher": distill(content["opt_random"], root, iters=1)[0].step_losses.source.teacher.net.state_dict(),
         "pure": trained(without_image_loss(content["opt"]), root),
         "ended": {saved: ended(content["opt"], root / f"ended_{saved}", saved) for saved in (False, True)},
         "agreements": agreements(content["opt"]),

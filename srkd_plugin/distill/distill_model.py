@@ -13,12 +13,12 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin.distill.step_losses import StepLosses
+from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.student_init import cut_from_teacher
-from srkd_plugin.networks.teacher import build_teacher
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options import reader, sections
 from srkd_plugin.parallel import ranks
@@ -35,8 +35,9 @@ class DistillModel(ResumableModel):
 
     The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
     ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
-    SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. The teacher is built for training
-    only, and not if its images come from a cache. See :mod:`srkd_plugin.options.reader` for the keys.
+    SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. Where the teacher's images come from
+    is chosen by the options (:mod:`srkd_plugin.distill.targets`), for training only. See
+    :mod:`srkd_plugin.options.reader` for the keys.
 
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
@@ -69,13 +70,9 @@ class DistillModel(ResumableModel):
 
     def _build_step_losses(self, ours: sections.PluginOptions) -> StepLosses:
         student = self.get_bare_model(self.net_g)
-        teacher = None
-        if ours.cache is None:
-            # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
-            teacher = build_teacher(ours, self.device if ours.terms else torch.device("cpu"))
-            if ours.teacher.random_init:  # BasicSR seeds every rank differently
-                ranks.make_equal(teacher.net.parameters(), self.device)
-        step_losses = StepLosses(teacher, student, build_terms(ours.terms, self.device))
+        source = find_source(self.opt, ours)
+        source.build(self.device)
+        step_losses = StepLosses(source, student, build_terms(ours.terms, self.device))
         channels, side = reader.lq_shape(self.opt)
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
             step_losses.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
@@ -89,9 +86,7 @@ class DistillModel(ResumableModel):
         path = self.opt["path"]
         if ours.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
-        # with a cache, the teacher is built for this alone
-        teacher = self.step_losses.teacher or build_teacher(ours, torch.device("cpu"))
-        cut_from_teacher(self.get_bare_model(self.net_g), teacher.net)
+        cut_from_teacher(self.get_bare_model(self.net_g), self.step_losses.source.teacher_network())
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
 
     def load_network(
@@ -114,9 +109,11 @@ class DistillModel(ResumableModel):
             self.optimizer_g.add_param_group({"params": connectors})
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """SRModel's images; the teacher's where the batch brings them; and the file names, for errors."""
+        """SRModel's images; what the source of targets reads of the batch; and the file names, for errors."""
         super().feed_data(data)
-        self.target = data["teacher"].to(self.device) if "teacher" in data else None
+        keys = self.step_losses.source.batch_keys if self.is_train else ()
+        given = {key: data[key] for key in keys if key in data}
+        self._for_source = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in given.items()}
         self._files = {key: data[key] for key in ("lq_path", "gt_path") if key in data}
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -187,8 +184,9 @@ class DistillModel(ResumableModel):
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
         with self.step_losses.recording():
             self.output = self.amp.forward(net, self.lq)
-            gt = getattr(self, "gt", None)
-            to_teacher = self.step_losses.losses(self.output, self.lq, gt, current_iter, self.target)
+            gt = {"gt": self.gt} if hasattr(self, "gt") else {}
+            batch = {"lq": self.lq, **gt, **self._for_source}
+            to_teacher = self.step_losses.losses(self.output, batch, current_iter)
         return OrderedDict(**self._losses_to_gt(), **to_teacher)
 
     def _losses_to_gt(self) -> dict[str, Tensor]:

@@ -1,26 +1,25 @@
-"""Everything of a distillation step that is not the student: teacher, taps, connectors and terms."""
+"""Everything of a distillation step that is not the student: source of targets, taps, connectors and terms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Optional
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srkd_plugin.distill.connectors import Connectors
 from srkd_plugin.distill.taps import Taps
+from srkd_plugin.distill.targets.source import TargetSource
 from srkd_plugin.distill.terms import DistillTerm
-from srkd_plugin.errors import MISSING, OptionsError
-from srkd_plugin.networks.teacher import Teacher
 
 
 class StepLosses:
     """Computes the losses of all terms for one batch.
 
     Args:
-        teacher: The frozen teacher; None if every batch brings its images.
+        source: Where the teacher's images come from; built. Taps are set in it.
         student: The bare student network; taps are set in it.
         terms: The terms, in their order.
 
@@ -28,25 +27,19 @@ class StepLosses:
         connectors: Their parameters train with the student; whoever trains may have them run in a DDP wrapper.
 
     Raises:
-        OptionsError: A tap names a module that is not there, or there are taps and no teacher.
+        OptionsError: A tap names a module that is not there, or there are taps and the source has no feature maps.
     """
 
-    def __init__(self, teacher: Optional[Teacher], student: nn.Module, terms: list[DistillTerm]) -> None:
-        self.teacher = teacher
+    def __init__(self, source: TargetSource, student: nn.Module, terms: list[DistillTerm]) -> None:
+        self.source = source
         self.terms = terms
-        self._with_taps = {term.name: term.section.taps for term in terms if term.section.taps is not None}
-        self._student_taps = self._set_taps(student, "student")
-        self._teacher_taps = self._set_taps(teacher.net if teacher else None, "teacher")
+        with_taps = {term.name: term.section.taps for term in terms if term.section.taps is not None}
+        key = f"train.distill_opt.{'/'.join(with_taps)}.taps"
+        of_teacher = [path for taps in with_taps.values() for path in taps.teacher]
+        self._student_taps = Taps(student, [p for taps in with_taps.values() for p in taps.student], f"{key}.student")
+        if of_teacher:
+            source.set_taps(of_teacher, f"{key}.teacher")
         self.connectors = Connectors()
-
-    def _set_taps(self, net: Optional[nn.Module], whose: str) -> Taps:
-        paths = [path for taps in self._with_taps.values() for path in getattr(taps, whose)]
-        key = f"train.distill_opt.{'/'.join(self._with_taps)}.taps"
-        if net is None and paths:
-            problem = "a teacher cache holds the teacher's images, and not its feature maps"
-            remedy = "Write datasets.train.type: PairedImageDataset, so that the teacher runs; or remove the term."
-            raise OptionsError(key, paths, problem, remedy)
-        return Taps(nn.Identity() if net is None else net, paths, key=f"{key}.{whose}")
 
     @torch.no_grad()
     def build_connectors(self, student: nn.Module, lq: Tensor) -> None:
@@ -54,14 +47,14 @@ class StepLosses:
         wanted = [term for term in self.terms if term.section.connector is not None]
         if not wanted:
             return
-        with self._student_taps.recording() as of_student, self._teacher_taps.recording() as of_teacher:
+        with self._student_taps.recording() as maps:
             student(lq)
-            self.teacher.net(lq)  # not compiled for a shape that does not come again
-            for term in wanted:
-                taps = term.section.taps
-                pairs = zip(taps.student, taps.teacher)
-                channels = [(of_student[s].shape[1], of_teacher[t].shape[1]) for s, t in pairs]
-                self.connectors.add(term.name, term.section.connector, channels)
+            of_student = {path: found.shape[1] for path, found in maps.items()}
+        of_teacher = self.source.tap_channels(lq)
+        for term in wanted:
+            taps = term.section.taps
+            channels = [(of_student[s], of_teacher[t]) for s, t in zip(taps.student, taps.teacher)]
+            self.connectors.add(term.name, term.section.connector, channels)
         self.connectors.to(lq.device)
 
     @contextmanager
@@ -73,50 +66,38 @@ class StepLosses:
     def losses(
         self,
         output: Tensor,
-        lq: Tensor,
-        gt: Optional[Tensor],
+        batch: Mapping[str, Any],
         iteration: int,
-        target: Optional[Tensor] = None,
+        compute: Callable[[DistillTerm, Mapping[str, Any]], Tensor] = DistillTerm.__call__,
     ) -> dict[str, Tensor]:
         """The weighted losses of the terms that count in this iteration, by log name.
 
-        The teacher runs only if there is such a term, and if the batch did not bring its images or feature maps are
-        compared.
+        The source is asked only if there is such a term.
 
         Args:
             output: ``(N, C, H, W)``, the student's SR images, with autograd history.
-            lq: ``(N, C, h, w)``, the inputs.
-            gt: ``(N, C, H, W)``, or None where the run has none.
+            batch: ``lq``, ``(N, C, h, w)``; ``gt``, ``(N, C, H, W)``, where the run has one; and what the source reads.
             iteration: The first is 1.
-            target: ``(N, C, H, W)``, the teacher's images, if the batch brought them.
+            compute: Gives a term's loss of a step.
 
         Raises:
-            OptionsError: There are neither the teacher's images nor a teacher, or a loss cannot use what it is given.
+            OptionsError: The batch lacks what the source reads of it, or a loss cannot use what it is given.
         """
         active = [term for term in self.terms if term.section.is_active(iteration)]
         if not active:
             return {}
-        with self._teacher_taps.recording() as teacher_maps:
-            if target is None or any(term.section.taps for term in active):
-                target = self._run_teacher(lq)
-            images = {"student": output, "teacher": target, "lq": lq}
-            if gt is not None:
-                images["gt"] = gt
-            student_features = self._student_features(active, lq.dtype)
-            losses = {}
-            for term in active:
-                step = dict(images)
-                if term.name in student_features:
-                    step["student_taps"] = student_features[term.name]
-                    step["teacher_taps"] = [teacher_maps[path].to(lq.dtype) for path in term.section.taps.teacher]
-                losses[term.log_name] = term(step)
-            return losses
-
-    def _run_teacher(self, lq: Tensor) -> Tensor:
-        if self.teacher is None:
-            problem = "the batch has no teacher image, and there is no teacher"
-            raise OptionsError("datasets.train.type", MISSING, problem, "Use a data set that gives it.")
-        return self.teacher(lq)
+        images, teacher_maps = self.source.targets(batch, any(term.section.taps for term in active))
+        step = {"student": output, "teacher": images, **{name: batch[name] for name in ("lq", "gt") if name in batch}}
+        dtype = batch["lq"].dtype
+        student_features = self._student_features(active, dtype)
+        losses = {}
+        for term in active:
+            read = dict(step)
+            if term.name in student_features:
+                read["student_taps"] = student_features[term.name]
+                read["teacher_taps"] = [teacher_maps[path].to(dtype) for path in term.section.taps.teacher]
+            losses[term.log_name] = compute(term, read)
+        return losses
 
     def _student_features(self, active: list[DistillTerm], dtype: torch.dtype) -> dict[str, list[Tensor]]:
         """The student's maps of each term, connected; of the inputs' dtype, whatever precision the student runs in."""
@@ -128,12 +109,13 @@ class StepLosses:
         return self.connectors(maps) if maps else {}
 
     def dry_run(self, student: nn.Module, lq: Tensor, gt: Tensor) -> None:
-        """Run every term, each in the iteration in which it starts; without a teacher, with ``gt`` for its images.
+        """Run every term, each in the iteration in which it starts, with the source's example of what a batch brings.
 
         Raises:
             OptionsError: A term cannot use what it is given.
         """
         self.build_connectors(student, lq)
+        batch = {"lq": lq, "gt": gt, **self.source.example(lq, gt)}
         for iteration in sorted({term.section.start for term in self.terms}):
             with self.recording():
-                self.losses(student(lq), lq, gt, iteration, target=None if self.teacher else gt)
+                self.losses(student(lq), batch, iteration, compute=DistillTerm.try_out)

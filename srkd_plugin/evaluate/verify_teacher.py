@@ -124,6 +124,7 @@ def verify_teacher(
     """
     device = torch.device("cpu") if device is None else device
     ours, scale = reader.read(opt), opt["scale"]
+    reader.require_network_t(opt)
     pairs = _Pairs(hr, lr, scale)
     teacher = build_teacher(ours, device)
     report = _measure(teacher, pairs, scale, device)

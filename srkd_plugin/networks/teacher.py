@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Optional
 
 import torch
-from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import compiled, run_in
 from srkd_plugin.networks.weights_file import WeightsFile
@@ -73,10 +73,10 @@ def build_teacher(ours: PluginOptions, device: torch.device) -> Teacher:
     The random state is left as it was, so that the student and the data order of a run do not depend on its teacher.
 
     Raises:
-        OptionsError: The weights are not given, not there or do not fit the network.
+        OptionsError: The network cannot be built; or the weights are not given, not there or do not fit it.
     """
     with torch.random.fork_rng(devices=[]):
-        net = build_network(ours.network_t)
+        net = build_described("network_t", ours.network_t)
     path = ours.path
     _check_weights_are_wanted(path, ours.teacher)
     if path.pretrain_network_t is None:

@@ -125,7 +125,7 @@ def read(opt: Mapping[str, Any]) -> PluginOptions:
     if student.init == "random":
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     return PluginOptions(
-        network_t=_network("network_t", opt["network_t"]),
+        network_t=_network("network_t", opt["network_t"]) if "network_t" in opt else {},
         run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
         student=student,
@@ -152,7 +152,8 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "the options have distillation sections, which only DistillModel reads",
             f"Write model_type: DistillModel, or remove {names_of_ours(opt)}.",
         )
-    _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
+    if "network_t" in opt:
+        require_network_t(opt)
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
     _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
@@ -208,6 +209,20 @@ def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
     return check_section(CacheSection, where, _only(section, CacheSection))
 
 
+def require_network_t(opt: Mapping[str, Any]) -> None:
+    """Check that the options describe a teacher network, for whoever needs one.
+
+    Raises:
+        OptionsError: ``network_t`` is missing, empty or no section.
+    """
+    _require(opt, "network_t", "", "It describes the teacher, e.g. {type: EDSR, num_feat: 256, ...}.")
+
+
+def reads_cache(opt: Mapping[str, Any]) -> bool:
+    """Whether the training set reads the teacher's images from a cache."""
+    return _data_sets(opt).get("train", {}).get("type") == CACHE_DATASET
+
+
 def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
     for phase, section in _data_sets(opt).items():
         key = f"datasets.{phase}"
@@ -218,8 +233,7 @@ def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
         if not is_cache and "dataroot_teacher" in section:
             problem, remedy = f"{section.get('type')} does not read it", f"Write type: {CACHE_DATASET}, or remove it."
             raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
-    train_set = _data_sets(opt).get("train", {})
-    return read_cache_section(train_set) if train_set.get("type") == CACHE_DATASET else None
+    return read_cache_section(_data_sets(opt)["train"]) if reads_cache(opt) else None
 
 
 def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from basicsr.archs import build_network
 from basicsr.utils import registry
 
+from srkd_plugin.distill.targets.find import find_source
+from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
 from srkd_plugin.preflight import basicsr_sections, run_checks
 from srkd_plugin.preflight.image_pairs import FoundPairs
@@ -50,8 +51,8 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "model_type": opt.get("model_type"),
         "of_this_plugin": ours,
         "scale": opt["scale"],
-        "student": _network(opt, "g"),
-        "teacher": _network(opt, "t") if ours and training else None,
+        "student": describe_network("network_g", opt["network_g"], opt["path"].get("pretrain_network_g")),
+        "teacher": find_source(opt, reader.read(opt)).describe() if ours and training else None,
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
     }
@@ -67,16 +68,6 @@ def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
         cls = basicsr_sections.find_class(registry.DATASET_REGISTRY, key, section)
         found[phase] = basicsr_sections.find_images(key, cls, section, opt["scale"], train=False)
     return found
-
-
-def _network(opt: Mapping[str, Any], role: str) -> dict[str, Any]:
-    section = opt[f"network_{role}"]
-    net = run_checks.build(f"network_{role}", opt, build_network)
-    return {
-        "type": section["type"],
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "weights": opt["path"].get(f"pretrain_network_{role}"),
-    }
 
 
 def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -> dict[str, Any]:
@@ -162,7 +153,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     for role in ("student", "teacher"):
         net = facts[role]
         if net is not None:
-            text.append(f"{role}: {net['type']}, {net['parameters']:,} parameters, weights: {net['weights']}")
+            text.append(f"{role}: {_network_line(net)}")
     if facts["purpose"] == "training":
         text += _training_lines(facts)
     for found in facts["data"]:
@@ -170,6 +161,13 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         count = "not looked into" if found["pairs"] is None else f"{found['pairs']:,} pairs, smallest GT seen {h}x{w}"
         text.append(f"{found['section']}: {count} ({found['gt']})")
     return text + _folder_lines(facts)
+
+
+def _network_line(facts: Mapping[str, Any]) -> str:
+    """The student's or the teacher's facts; a source of targets has others than a network."""
+    size = [f"{facts['parameters']:,} parameters"] if "parameters" in facts else []
+    others = [f"{name}: {value}" for name, value in facts.items() if name not in ("type", "parameters")]
+    return ", ".join([str(facts["type"]), *size, *others])
 
 
 def _training_lines(facts: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import os
@@ -10,27 +9,27 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from basicsr.utils import registry
 from basicsr.utils.logger import initialized_logger
 from torch import nn
 
 from srkd_plugin.distill.step_losses import StepLosses
+from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.precision import check_compiles, check_precision
 from srkd_plugin.networks.student_init import cut_from_teacher
-from srkd_plugin.networks.teacher import build_teacher, check_outputs
+from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options import reader, sections
 from srkd_plugin.options.validate import check_arguments, check_section
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.output_names import check_output_names
-from srkd_plugin.teacher_cache.matches_run import check_cache
 
 PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
@@ -49,11 +48,13 @@ def check(opt: Mapping[str, Any]) -> sections.PluginOptions:
         OptionsError: The first thing that is wrong.
     """
     ours = reader.read(opt)
+    source = find_source(opt, ours)
     basicsr_sections.check_values(opt)
     _check_processes(opt)
-    _check_speed(ours, _device(opt))
+    device = _device(opt)
+    _check_speed(ours, device)
     _check_folder(opt)
-    for key in ("network_g", "network_t"):
+    for key in ("network_g", *source.network_keys):
         _check_registered(registry.ARCH_REGISTRY, key, opt.get(key))
     for key, section in _losses(opt):
         _check_registered(registry.LOSS_REGISTRY, key, section)
@@ -66,9 +67,8 @@ def check(opt: Mapping[str, Any]) -> sections.PluginOptions:
     _check_balances(opt, ours)
     _check_keep_best(opt, ours.checkpoints)
     _check_taps_and_gpus(opt, ours)
+    source.check(device)
     _check_networks(opt, ours)
-    if ours.cache is not None:
-        check_cache(opt, ours)
     return ours
 
 
@@ -123,10 +123,6 @@ def _check_speed(ours: sections.PluginOptions, device: torch.device) -> None:
     check_precision("train.amp.precision", ours.amp.precision, device)
     if ours.student.compile:
         check_compiles("student.compile", device, ours.has_taps)
-    if ours.cache is None:
-        check_precision("teacher.precision", ours.teacher.precision, device)
-        if ours.teacher.compile:
-            check_compiles("teacher.compile", device, ours.has_taps)
 
 
 def _check_batch(opt: Mapping[str, Any], ours: sections.PluginOptions) -> None:
@@ -220,14 +216,13 @@ def _check_networks(opt: Mapping[str, Any], ours: sections.PluginOptions) -> Non
     ours = ours.model_copy(update={"teacher": plain})
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
-        teacher = None
-        if ours.cache is None:
-            teacher = build("network_t", opt, lambda _: build_teacher(ours, torch.device("cpu")))
-        student = build("network_g", opt, build_network)
+        source = find_source(opt, ours)
+        source.build(torch.device("cpu"))
+        student = build_described("network_g", opt["network_g"])
         _check_student_weights(opt, student)
         if ours.student.init == "teacher_slice":
-            cut_from_teacher(student, (teacher or build_teacher(ours, torch.device("cpu"))).net)
-        step_losses = StepLosses(teacher, student, build_terms(ours.terms, "cpu"))
+            cut_from_teacher(student, source.teacher_network())
+        step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
         _, trained_at = reader.lq_shape(opt)
         try:
             _run_small_batch(opt, step_losses, student, min(trained_at, PROBE_SIZE))
@@ -235,26 +230,6 @@ def _check_networks(opt: Mapping[str, Any], ours: sections.PluginOptions) -> Non
             if trained_at <= PROBE_SIZE:
                 raise
             _run_small_batch(opt, step_losses, student, trained_at)  # a network that needs more to look at
-
-
-def build(key: str, opt: Mapping[str, Any], make: Callable[[dict[str, Any]], Any]) -> Any:
-    """Build what a section of the options describes.
-
-    Args:
-        key: The section.
-        opt: The options.
-        make: Called with a copy of the section.
-
-    Raises:
-        OptionsError: It cannot be built from these arguments.
-    """
-    try:
-        return make(copy.deepcopy(dict(opt[key])))
-    except OptionsError:
-        raise
-    except Exception as error:  # whatever the architecture makes of its arguments
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise OptionsError(key, opt[key], f"it cannot be built ({lines[0]})", "Correct its arguments.") from error
 
 
 def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
@@ -269,10 +244,8 @@ def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
 def _run_small_batch(opt: Mapping[str, Any], step_losses: StepLosses, student: nn.Module, side: int) -> None:
     scale, (channels, _) = opt["scale"], reader.lq_shape(opt)
     lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
-    networks = {"network_g": student}
-    if step_losses.teacher is not None:  # that of a cache was tried when the cache was made
-        networks["network_t"] = step_losses.teacher.net
-    check_outputs(networks, lq, gt.shape)
+    check_outputs({"network_g": student}, lq, gt.shape)
+    step_losses.source.try_out(lq, gt.shape)
     step_losses.dry_run(student, lq, gt)
 
 

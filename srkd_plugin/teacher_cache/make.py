@@ -73,6 +73,7 @@ class CacheJob:
             OptionsError: The options, the weights or the images are not what is needed.
         """
         self.ours = reader.read(self.opt)
+        reader.require_network_t(self.opt)
         if out is None:
             if self.ours.cache is None:
                 problem = f"the options have no {reader.CACHE_DATASET} to say where the cache is to be"

@@ -35,7 +35,7 @@ def test_the_step_is_l_rec_plus_alpha_l_cl(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
     student, data = copy.deepcopy(model.net_g), batch()
     with torch.no_grad():
-        target = model.step_losses.teacher.net(data["lq"])
+        target = model.step_losses.source.teacher.net(data["lq"])
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-3, betas=(0.9, 0.99))
     output = student(data["lq"])
     l_rec = (output - data["gt"]).abs().mean()
@@ -52,7 +52,7 @@ def test_the_step_is_l_rec_plus_alpha_l_cl(opt, tmp_path):
 
 def test_the_teacher_is_frozen_and_apart(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
-    net = model.step_losses.teacher.net
+    net = model.step_losses.source.teacher.net
     before = copy.deepcopy(net.state_dict())
     for i in range(3):
         step(model, seed=i, iteration=i + 1)
@@ -61,13 +61,13 @@ def test_the_teacher_is_frozen_and_apart(opt, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     optimized = {id(p) for group in model.optimizer_g.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in model.net_g.parameters()}
-    assert not model.step_losses.teacher(batch()["lq"]).requires_grad
+    assert not model.step_losses.source.teacher(batch()["lq"]).requires_grad
 
 
 def test_the_right_weights_are_loaded(opt, tmp_path, teacher_file):
     for key in ("params", "params_ema"):
         opt["path"]["param_key_t"] = key
-        loaded = tiny.model(opt, tmp_path).step_losses.teacher.net.state_dict()
+        loaded = tiny.model(opt, tmp_path).step_losses.source.teacher.net.state_dict()
         expected = torch.load(teacher_file, weights_only=True)[key]
         assert all(torch.equal(loaded[k], expected[k]) for k in expected)
 
@@ -112,7 +112,7 @@ def test_any_number_of_terms_and_basicsrs_own_losses(opt, tmp_path):
     student = copy.deepcopy(model.net_g)
     log = step(model)
     data = batch()
-    target = model.step_losses.teacher(data["lq"])
+    target = model.step_losses.source.teacher(data["lq"])
     output = student(data["lq"]).detach()
     assert log["l_output"] == pytest.approx(3.0 * (output - target).abs().mean().item(), rel=1e-6)
     expected = contrastive_loss(output, target, data["lq"], negatives="lq_bicubic").item()
@@ -171,7 +171,7 @@ def test_gradient_norms_are_those_of_separate_backward_passes(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
     student, data = copy.deepcopy(model.net_g), batch()
     log = step(model)
-    target = model.step_losses.teacher(data["lq"])
+    target = model.step_losses.source.teacher(data["lq"])
     for name, loss in (
         ("l_pix", lambda out: (out - data["gt"]).abs().mean()),
         ("l_contrastive", lambda out: 10.0 * contrastive_loss(out, target)),
@@ -198,12 +198,12 @@ def test_teacher_precision_and_memory_format(opt, tmp_path, precision):
         check_precision("teacher.precision", precision, torch.device("cpu"))
     except OptionsError as error:
         pytest.skip(str(error))
-    exact = tiny.model(opt, tmp_path).step_losses.teacher(batch()["lq"])
+    exact = tiny.model(opt, tmp_path).step_losses.source.teacher(batch()["lq"])
     opt["teacher"] = {"precision": precision, "channels_last": True}
     model = tiny.model(opt, tmp_path)
-    lowered = model.step_losses.teacher(batch()["lq"])
+    lowered = model.step_losses.source.teacher(batch()["lq"])
     assert lowered.dtype == torch.float32
-    assert model.step_losses.teacher.net.body[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert model.step_losses.source.teacher.net.body[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
     # EDSR computes in 0..255; bf16 has 8 bits of mantissa
     torch.testing.assert_close(lowered, exact, rtol=0, atol=0.05)
     assert not torch.equal(lowered, exact)

@@ -161,7 +161,7 @@ def test_feature_terms_are_their_formulas(opt, tmp_path):
         "lsfd": {**FEATURE_TERM, "type": "LocalSelectiveFeatureLoss", "loss_weight": 0.5},
     }
     model = make(opt, tmp_path)
-    data, student, teacher = batch(1), copy.deepcopy(model.net_g), model.step_losses.teacher.net
+    data, student, teacher = batch(1), copy.deepcopy(model.net_g), model.step_losses.source.teacher.net
     connect = copy.deepcopy(model.step_losses.connectors.by_term)
     log = train(model, [1])
 
@@ -254,7 +254,7 @@ def test_terms_count_from_start_to_stop_and_the_teacher_rests_in_between(opt, tm
     opt["train"]["distill_opt"]["contrastive"].update(start=2, stop=3)
     model = make(opt, tmp_path)
     calls = []
-    model.step_losses.teacher.net.register_forward_hook(lambda *_: calls.append(1))
+    model.step_losses.source.teacher.net.register_forward_hook(lambda *_: calls.append(1))
     seen = [("l_contrastive" in train(model, [i]), len(calls)) for i in (1, 2, 3, 4)]
     assert seen == [(False, 0), (True, 1), (True, 2), (False, 2)]
 

@@ -75,7 +75,8 @@ def test_the_student_alone_runs_in_the_precision_and_its_gradients_are_close(opt
     model = tiny.model(opt, tmp_path)
     seen = []
     model.net_g.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    model.step_losses.teacher.net.body[0].conv1.register_forward_hook(lambda m, i, output: seen.append(output.dtype))
+    teacher = model.step_losses.source.teacher.net
+    teacher.body[0].conv1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     low = step(model)
     assert seen == [{"bf16": torch.bfloat16, "fp16": torch.float16}[precision], torch.float32]  # student, teacher
     assert model.net_g.body[0].conv1.weight.dtype == model.output.dtype == torch.float32

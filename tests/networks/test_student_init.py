@@ -150,10 +150,11 @@ def test_student_and_ema_start_from_it(opt, tmp_path, terms):
         del opt["train"]["distill_opt"]
     model = make(opt, tmp_path)
     expected = build_network(dict(tiny.STUDENT))
-    cut_from_teacher(expected, model.step_losses.teacher.net)
+    teacher = model.step_losses.source.teacher.net
+    cut_from_teacher(expected, teacher)
     for net in (model.net_g, model.net_g_ema):
         assert all(torch.equal(net.state_dict()[k], v) for k, v in expected.state_dict().items())
-    assert torch.equal(model.net_g.body[0].conv1.weight, model.step_losses.teacher.net.body[0].conv1.weight[:8, :8])
+    assert torch.equal(model.net_g.body[0].conv1.weight, teacher.body[0].conv1.weight[:8, :8])
 
 
 def test_a_run_with_the_teacher_for_its_start_alone(opt, tmp_path):
@@ -161,7 +162,7 @@ def test_a_run_with_the_teacher_for_its_start_alone(opt, tmp_path):
     assert run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path)).terms == {}
     model = make(opt, tmp_path)
     calls = []
-    model.step_losses.teacher.net.register_forward_hook(lambda *_: calls.append(1))
+    model.step_losses.source.teacher.net.register_forward_hook(lambda *_: calls.append(1))
     log = train(model, [1, 2])
     assert {name for name in log if name.startswith("l_")} == {"l_pix"}
     assert not calls, "the teacher ran"

@@ -13,7 +13,8 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 
-from srkd_plugin.distill import distill_model
+from srkd_plugin.distill.targets import cached as cached_images
+from srkd_plugin.distill.targets import live
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
 from srkd_plugin.options import reader
@@ -57,11 +58,11 @@ def test_no_teacher_is_built_and_the_step_uses_the_batchs_images(opt, monkeypatc
     def refuse(*_):
         raise AssertionError("the teacher was built")
 
-    monkeypatch.setattr(distill_model, "build_teacher", refuse)
-    monkeypatch.setattr(run_checks, "build_teacher", refuse)
+    for module in (live, cached_images):
+        monkeypatch.setattr(module, "build_teacher", refuse)
     run_checks.check(opt)
     model = build_model(copy.deepcopy(opt))
-    assert model.step_losses.teacher is None
+    assert not hasattr(model.step_losses.source, "teacher")
     batch = {"lq": torch.rand(2, 3, 8, 8), "gt": torch.rand(2, 3, 16, 16), "teacher": torch.rand(2, 3, 16, 16)}
     expected = 10 * contrastive_loss(model.net_g(batch["lq"]), batch["teacher"])
     model.feed_data(batch)
@@ -90,7 +91,7 @@ def test_a_batch_with_teacher_images_is_used_by_a_model_with_a_teacher_too(data,
     model.optimize_parameters(1)
     assert model.log_dict["l_contrastive"] == pytest.approx(expected.item(), rel=1e-6)
     model.feed_data({"lq": batch["lq"], "gt": batch["gt"]})  # the next batch has none: the last one's are not used
-    expected = 10 * contrastive_loss(model.net_g(batch["lq"]), model.step_losses.teacher(batch["lq"]))
+    expected = 10 * contrastive_loss(model.net_g(batch["lq"]), model.step_losses.source.teacher(batch["lq"]))
     model.optimize_parameters(2)
     assert model.log_dict["l_contrastive"] == pytest.approx(expected.item(), rel=1e-6)
 
@@ -184,4 +185,4 @@ def test_a_student_cut_from_the_teacher_needs_it_for_that_alone(opt):
     model = build_model(copy.deepcopy(opt))
     weights = torch.load(opt["path"]["pretrain_network_t"], weights_only=True)["params"]
     assert torch.equal(model.net_g.conv_first.weight, weights["conv_first.weight"][:6])
-    assert model.step_losses.teacher is None
+    assert not hasattr(model.step_losses.source, "teacher")

@@ -1,0 +1,72 @@
+"""Teacher's images from a cache, which the data set puts into every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srkd_plugin.distill.targets.source import Targets, TargetSource, register
+from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.networks.build import describe_network
+from srkd_plugin.networks.teacher import build_teacher
+from srkd_plugin.options import reader
+from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.teacher_cache.matches_run import check_cache
+
+
+@register
+class CachedImages(TargetSource):
+    """The images that a data set reads from a teacher cache (``datasets.train.type: TeacherCacheDataset``).
+
+    No teacher is built, but for a student that is cut from it.
+    """
+
+    key = "datasets.train.type"
+    batch_keys = ("teacher",)
+    network_keys = ("network_t",)
+
+    def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
+        super().__init__(opt, ours)
+        reader.require_network_t(opt)
+
+    @classmethod
+    def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
+        """Whether the training set is one that reads a cache."""
+        return reader.reads_cache(opt)
+
+    def check(self, device: torch.device) -> None:
+        """Check that the cache is that of the options' teacher and images."""
+        super().check(device)
+        check_cache(self.opt, self.ours)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the network that the cache was made with, its weights, and the cache."""
+        network = describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
+        return {**network, "cache": self.opt["datasets"]["train"]["dataroot_teacher"]}
+
+    def build(self, device: torch.device) -> None:
+        """Nothing: the data set opens the cache, and says so in the log."""
+
+    def example(self, lq: Tensor, gt: Tensor) -> dict[str, Any]:
+        """GT, in place of the cache's images."""
+        return {"teacher": gt}
+
+    def set_taps(self, paths: Sequence[str], key: str) -> None:
+        """Refuse them: a cache has no feature maps."""
+        problem = "a teacher cache holds the teacher's images, and not its feature maps"
+        remedy = "Write datasets.train.type: PairedImageDataset, so that the teacher runs; or remove the term."
+        raise OptionsError(key, list(paths), problem, remedy)
+
+    def targets(self, batch: Mapping[str, Any], with_maps: bool) -> Targets:
+        """Take the batch's images."""
+        if "teacher" not in batch:
+            problem = "the batch has no teacher image, and there is no teacher"
+            raise OptionsError(self.key, MISSING, problem, "Use a data set that gives it.")
+        return Targets(batch["teacher"], {})
+
+    def teacher_network(self) -> nn.Module:
+        """The options' teacher, built for this alone."""
+        return build_teacher(self.ours, torch.device("cpu")).net

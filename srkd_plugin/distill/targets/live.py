@@ -1,0 +1,85 @@
+"""A teacher that runs in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srkd_plugin.distill.taps import Taps
+from srkd_plugin.distill.targets.source import Targets, TargetSource
+from srkd_plugin.networks.build import describe_network
+from srkd_plugin.networks.precision import check_compiles, check_precision
+from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs
+from srkd_plugin.options import reader
+from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.parallel import ranks
+
+
+class LiveTeacher(TargetSource):
+    """The options' teacher (``network_t``, ``teacher``), run on every batch.
+
+    It is what a run has that asks for nothing else. A batch that brings the teacher's image spares it the pass, unless
+    feature maps are read.
+
+    Attributes:
+        teacher: The frozen teacher, once it is built.
+    """
+
+    key = "network_t"
+    has_feature_maps = True
+    batch_keys = ("teacher",)
+    network_keys = ("network_t",)
+    teacher: Teacher
+
+    def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
+        super().__init__(opt, ours)
+        reader.require_network_t(opt)
+
+    def check(self, device: torch.device) -> None:
+        """Check precision and compiling."""
+        super().check(device)
+        section = self.ours.teacher
+        check_precision("teacher.precision", section.precision, device)
+        if section.compile:
+            check_compiles("teacher.compile", device, self.ours.has_taps)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the network and its weights."""
+        return describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
+
+    def build(self, device: torch.device) -> None:
+        """Build the teacher, freeze it, and load its weights or make random ones equal on all ranks."""
+        # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
+        self.teacher = build_teacher(self.ours, device if self.ours.terms else torch.device("cpu"))
+        if self.ours.teacher.random_init:
+            ranks.make_equal(self.teacher.net.parameters(), device)
+        self._taps = Taps(self.teacher.net, (), key="")
+
+    def try_out(self, lq: Tensor, expected: torch.Size) -> None:
+        """Run the teacher's network and compare shapes."""
+        check_outputs({"network_t": self.teacher.net}, lq, expected)
+
+    def set_taps(self, paths: Sequence[str], key: str) -> None:
+        """Set the taps in the teacher's network, before it first runs compiled."""
+        self._taps = Taps(self.teacher.net, paths, key)
+
+    def tap_channels(self, lq: Tensor) -> Mapping[str, int]:
+        """Run the teacher on a batch and look; not compiled for a shape that does not come again."""
+        with self._taps.recording() as maps, torch.no_grad():
+            self.teacher.net(lq)
+            return {path: found.shape[1] for path, found in maps.items()}
+
+    def targets(self, batch: Mapping[str, Any], with_maps: bool) -> Targets:
+        """Run the teacher, or take the batch's images where they are all that is read."""
+        if "teacher" in batch and not with_maps:
+            return Targets(batch["teacher"], {})
+        with self._taps.recording() as maps:
+            images = self.teacher(batch["lq"])
+            return Targets(images, dict(maps))
+
+    def teacher_network(self) -> nn.Module:
+        """The network that runs."""
+        return self.teacher.net

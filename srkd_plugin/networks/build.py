@@ -1,0 +1,46 @@
+"""Building a network that a section of the options describes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from basicsr.archs import build_network
+from torch import nn
+
+from srkd_plugin.errors import OptionsError
+
+
+def build_described(key: str, section: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a section describes, with the random weights that its class gives it.
+
+    Args:
+        key: Path of the section, for the error.
+        section: ``type``, the name of a registered architecture, and its arguments; stays as it is.
+
+    Raises:
+        OptionsError: It cannot be built from these arguments.
+    """
+    try:
+        return build_network(copy.deepcopy(dict(section)))
+    except OptionsError:
+        raise
+    except Exception as error:  # whatever the architecture makes of its arguments
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise OptionsError(key, dict(section), f"it cannot be built ({lines[0]})", "Correct its arguments.") from error
+
+
+def describe_network(key: str, section: Mapping[str, Any], weights: Any) -> dict[str, Any]:
+    """Plain values about a network that a section describes: ``type``, ``parameters`` (their number), ``weights``.
+
+    Args:
+        key: Path of the section, for the error.
+        section: See :func:`build_described`.
+        weights: File of its weights, or None.
+
+    Raises:
+        OptionsError: It cannot be built from these arguments.
+    """
+    net = build_described(key, section)
+    return {"type": section["type"], "parameters": sum(p.numel() for p in net.parameters()), "weights": weights}
