@@ -44,17 +44,20 @@ class StepLosses:
     @torch.no_grad()
     def build_connectors(self, student: nn.Module, lq: Tensor) -> None:
         """Add the connectors that the terms ask for, with the channels that are seen on a batch of inputs."""
-        wanted = [term for term in self.terms if term.section.connector is not None]
+        wanted = [
+            (term.name, term.section.connector, term.section.taps)
+            for term in self.terms
+            if term.section.connector is not None and term.section.taps is not None
+        ]
         if not wanted:
             return
         with self._student_taps.recording() as maps:
             student(lq)
             of_student = {path: found.shape[1] for path, found in maps.items()}
         of_teacher = self.source.tap_channels(lq)
-        for term in wanted:
-            taps = term.section.taps
+        for name, section, taps in wanted:
             channels = [(of_student[s], of_teacher[t]) for s, t in zip(taps.student, taps.teacher)]
-            self.connectors.add(term.name, term.section.connector, channels)
+            self.connectors.add(name, section, channels)
         self.connectors.to(lq.device)
 
     @contextmanager
@@ -92,10 +95,10 @@ class StepLosses:
         student_features = self._student_features(active, dtype)
         losses = {}
         for term in active:
-            read = dict(step)
-            if term.name in student_features:
+            read, taps = dict(step), term.section.taps
+            if taps is not None:
                 read["student_taps"] = student_features[term.name]
-                read["teacher_taps"] = [teacher_maps[path].to(dtype) for path in term.section.taps.teacher]
+                read["teacher_taps"] = [teacher_maps[path].to(dtype) for path in taps.teacher]
             losses[term.log_name] = compute(term, read)
         return losses
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.networks.teacher import teacher_weights
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.sections import CacheSection, PluginOptions
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
 from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
 from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
@@ -61,7 +61,7 @@ def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**defaults, **network}, default=str))
 
 
-def check_cache(opt: Mapping[str, Any], ours: PluginOptions) -> None:
+def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSection) -> None:
     """Check that the cache that a run's options name is that of their teacher and their images.
 
     Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
@@ -71,13 +71,13 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions) -> None:
         OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
     """
     source = open_pairs(opt["datasets"]["train"])
-    cache = CacheReader(OPTION, Path(ours.cache.dataroot_teacher))
+    cache = CacheReader(OPTION, Path(section.dataroot_teacher))
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with scripts/cache_teacher.py."
-        raise OptionsError(OPTION, ours.cache.dataroot_teacher, problem, remedy)
+        raise OptionsError(OPTION, section.dataroot_teacher, problem, remedy)
     _check_values(cache, source.keys)
     _check_pixels(cache, source)
 

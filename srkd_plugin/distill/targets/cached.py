@@ -31,6 +31,7 @@ class CachedImages(TargetSource):
     def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
         super().__init__(opt, ours)
         reader.require_network_t(opt)
+        self.section = reader.read_cache_section(opt["datasets"]["train"])
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
@@ -40,12 +41,12 @@ class CachedImages(TargetSource):
     def check(self, device: torch.device) -> None:
         """Check that the cache is that of the options' teacher and images."""
         super().check(device)
-        check_cache(self.opt, self.ours)
+        check_cache(self.opt, self.ours, self.section)
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""
         network = describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
-        return {**network, "cache": self.opt["datasets"]["train"]["dataroot_teacher"]}
+        return {**network, "cache": self.section.dataroot_teacher}
 
     def build(self, device: torch.device) -> None:
         """Nothing: the data set opens the cache, and says so in the log."""
