@@ -84,7 +84,9 @@ def _explain(error: Exception) -> None:
 
 
 def _check(opt: Mapping[str, Any]) -> None:
-    on_all_ranks.check_on_all_ranks(run_checks.check, opt)
+    options = on_all_ranks.check_on_all_ranks(run_checks.check, opt)
+    for warning in options.warnings if opt["rank"] == 0 else ():
+        print(f"srkd_plugin: warning: {warning}", file=sys.stderr, flush=True)
 
 
 def _reason(

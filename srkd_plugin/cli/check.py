@@ -56,7 +56,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
 def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.options import reader, safe_yaml
-    from srkd_plugin.preflight import describe_run, run_checks, runs_of_others
+    from srkd_plugin.preflight import describe_run, runs_of_others
+    from srkd_plugin.preflight.networks import root_logger_untouched
 
     notes = [NOTE]
     is_train = "train" in safe_yaml.read(file)
@@ -66,7 +67,7 @@ def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
         notes.append("note: trust_weights: true is not followed here; in a run, code in the weights files is run.")
     unread = None if reader.is_ours(opt) else runs_of_others.unread_sections(opt)
     notes += [f"note: {unread}"] if unread else []
-    with run_checks.root_logger_untouched():
+    with root_logger_untouched():
         return describe_run.describe(opt), notes
 
 

@@ -21,6 +21,7 @@ from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options import reader, sections
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
 from srkd_plugin.training import stop_signals
 from srkd_plugin.training.checkpoints import describe_files
@@ -37,7 +38,7 @@ class DistillModel(ResumableModel):
     ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
     SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. Where the teacher's images come from
     is chosen by the options (:mod:`srkd_plugin.distill.targets`), for training only. See
-    :mod:`srkd_plugin.options.reader` for the keys.
+    :mod:`srkd_plugin.options.sections` for the keys.
 
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
@@ -48,10 +49,11 @@ class DistillModel(ResumableModel):
 
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
-        ours = reader.read(self.opt)
+        options = reader.read(self.opt)
+        ours = options.ours
         set_tf32(ours.run.tf32)
         self.amp = MixedPrecision(ours.amp, self.device)
-        self.step_losses = self._build_step_losses(ours)
+        self.step_losses = self._build_step_losses(options)
         # beside net_g, not in its place: checkpoints and validation know nothing of it
         self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
         self._initialise_student(ours)
@@ -68,12 +70,12 @@ class DistillModel(ResumableModel):
         if without_gt:
             self.cri_pix = None
 
-    def _build_step_losses(self, ours: sections.PluginOptions) -> StepLosses:
+    def _build_step_losses(self, options: RunOptions) -> StepLosses:
         student = self.get_bare_model(self.net_g)
-        source = find_source(self.opt, ours)
+        source = find_source(self.opt, options.ours)
         source.build(self.device)
-        step_losses = StepLosses(source, student, build_terms(ours.terms, self.device))
-        channels, side = reader.lq_shape(self.opt)
+        step_losses = StepLosses(source, student, build_terms(options.ours.terms, self.device))
+        channels, side = options.lq_shape
         with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
             step_losses.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
         if any(True for _ in step_losses.connectors.parameters()):

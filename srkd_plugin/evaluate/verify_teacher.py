@@ -123,7 +123,7 @@ def verify_teacher(
         InputError: The images cannot be read or are not pairs.
     """
     device = torch.device("cpu") if device is None else device
-    ours, scale = reader.read(opt), opt["scale"]
+    ours, scale = reader.read_plugin_sections(opt), opt["scale"]
     reader.require_network_t(opt)
     pairs = _Pairs(hr, lr, scale)
     teacher = build_teacher(ours, device)

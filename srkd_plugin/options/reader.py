@@ -1,4 +1,4 @@
-"""The plugin's own sections of a BasicSR options file: the only place that knows their keys and defaults.
+"""Reading the options of a training run: the file as one typed object, and what is asked of it before that.
 
     model_type: DistillModel
     trust_weights: false                          # RunSection, optional; tf32 beside it
@@ -18,22 +18,26 @@
     checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
     datasets:
       train:
-        exact_resume: true                        # exact_data, for any model; optional
+        exact_resume: true                        # TrainSetSection, for any model; optional
         type: TeacherCacheDataset                 # optional: the teacher's images come from a cache
         dataroot_teacher: teacher.lmdb            # CacheSection; the other keys are PairedImageDataset's
 
-Sections that BasicSR owns are left to BasicSR.
+Keys, defaults and meanings of these sections are in :mod:`srkd_plugin.options.sections`; those of BasicSR's, as far as
+they are known, in :mod:`srkd_plugin.options.stock_sections`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.options.key_names import own_keys, refuse_near_ours
+from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
     TERM_PARTS,
     AmpSection,
@@ -47,26 +51,13 @@ from srkd_plugin.options.sections import (
     StudentSection,
     TeacherSection,
     TermSection,
+    TrainSetSection,
 )
 from srkd_plugin.options.validate import check_section
 
 MODEL_TYPES = ("DistillModel",)
-TOP_KEYS = ("network_t", "teacher", "student", "checkpoints", "trust_weights", "tf32")
-TRAIN_KEYS = ("distill_opt", "amp", "grad_norm_log", "nan_policy", "max_skipped")
-EXACT_RESUME = "exact_resume"
-STOCK_TRAIN_KEYS = (
-    *("total_iter", "warmup_iter", "ema_decay", "optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
-    *("use_grad_clip", "net_d_iters", "net_d_init_iters", "gan_opt", "optim_d"),
-)
-STOCK_PATH_KEYS = (
-    *("pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks"),
-    *("experiments_root", "results_root", "models", "training_states", "log", "visualization"),
-)
-STOCK_DATASET_KEYS = (
-    *("name", "type", "phase", "scale", "dataroot_gt", "dataroot_lq", "meta_info_file", "filename_tmpl", "io_backend"),
-    *("gt_size", "use_hflip", "use_rot", "color", "mean", "std", "num_worker_per_gpu", "batch_size_per_gpu"),
-    *("dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"),
-)
+TOP_KEYS = own_keys("")
+TRAIN_KEYS = own_keys("train")
 CACHE_DATASET = "TeacherCacheDataset"
 RESERVED_TERMS = ("pix", "percep", "style")
 """Names under which SRModel logs its own losses (``l_pix`` ...)."""
@@ -85,15 +76,16 @@ def is_ours(opt: Mapping[str, Any]) -> bool:
 
 
 def exact_data(opt: Mapping[str, Any]) -> bool:
-    """Whether each training sample is to draw from a random stream of its own (``datasets.train.exact_resume``).
+    """Whether each training sample draws from a random stream of its own (``datasets.train.exact_resume``).
 
     Raises:
         OptionsError: The key is neither true nor false.
     """
-    value = _data_sets(opt).get("train", {}).get(EXACT_RESUME, False)
-    if not isinstance(value, bool):
-        raise OptionsError(f"datasets.train.{EXACT_RESUME}", value, "true or false is expected", "Correct the value.")
-    return value
+    return _train_set(opt).exact_resume
+
+
+def _train_set(opt: Mapping[str, Any]) -> TrainSetSection:
+    return check_section(TrainSetSection, "datasets.train", _only(_data_sets(opt).get("train", {}), TrainSetSection))
 
 
 def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -107,14 +99,41 @@ def trusts_weights(opt: Mapping[str, Any]) -> bool:
     return opt.get("trust_weights") is True
 
 
-def lq_shape(opt: Mapping[str, Any]) -> tuple[int, int]:
-    """Channels and side of the LQ crops that a run trains on."""
-    train_set = opt["datasets"]["train"]
-    return (1 if train_set.get("color") == "y" else 3), train_set["gt_size"] // opt["scale"]
+_last: Optional[tuple[str, RunOptions]] = None
+"""The options that were read last, and their content then; see :func:`read`."""
 
 
-def read(opt: Mapping[str, Any]) -> PluginOptions:
-    """Check and read the plugin's sections of a training run's options.
+def read(opt: Mapping[str, Any]) -> RunOptions:
+    """Check and read the options of a training run, of ours or a stock one.
+
+    The check before the run and the model get one object, although BasicSR gives the model a deep copy of the options
+    and adds ``root_path`` to them in between: the same content is read once. Content, not identity, so that options
+    that were changed, as on resume, are read anew. (As text, since 1 equals True, and only one of them is a number.)
+
+    Args:
+        opt: As BasicSR's ``parse_options`` returns them.
+
+    Raises:
+        OptionsError: A key is unknown, missing or of the wrong type.
+    """
+    global _last
+    content = repr({key: value for key, value in opt.items() if key != "root_path"})
+    if _last is None or _last[0] != content:
+        _last = content, _read(opt)
+    return dataclasses.replace(_last[1], raw=opt)
+
+
+def _read(opt: Mapping[str, Any]) -> RunOptions:
+    ours = is_ours(opt)
+    plugin = read_plugin_sections(opt) if ours else PluginOptions(train_set=_train_set(opt))
+    stock, warnings = read_stock(opt)
+    options = RunOptions(opt, ours, plugin, stock)
+    options.warn(warnings)
+    return options
+
+
+def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
+    """Check and read the plugin's sections of a run's options, for commands that need no more of them.
 
     Raises:
         OptionsError: A key is unknown, missing or of the wrong type.
@@ -129,7 +148,8 @@ def read(opt: Mapping[str, Any]) -> PluginOptions:
         run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
         teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
         student=student,
-        path=check_section(PathSection, "path", _own_path_keys(path)),
+        path=check_section(PathSection, "path", _only(path, PathSection)),
+        train_set=_train_set(opt),
         cache=_cache(opt),
         terms=_terms(train.get("distill_opt") or {}),
         amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
@@ -156,8 +176,10 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
         require_network_t(opt)
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
-    _refuse_misspelt(opt, TOP_KEYS, known=("network_g", "model_type", "train", "path"), where="")
-    _refuse_misspelt(opt["train"], TRAIN_KEYS, known=STOCK_TRAIN_KEYS, where="train.")
+    refuse_near_ours("", opt, TOP_KEYS)
+    for section in ("train", "path"):
+        refuse_near_ours(section, opt[section], own_keys(section))
+    refuse_near_ours("datasets.train", _data_sets(opt).get("train", {}), tuple(TrainSetSection.model_fields))
 
 
 def names_of_ours(opt: Mapping[str, Any]) -> str:
@@ -177,23 +199,6 @@ def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> 
         raise OptionsError(where + key, value, "a section of keys is expected", purpose)
 
 
-def _refuse_misspelt(section: Mapping[str, Any], ours: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse a key that is nobody's and looks like one of ours; others are for BasicSR to judge."""
-    ours, known = tuple(ours), set(known)
-    for key in section:
-        if key in ours or key in known:
-            continue
-        hint = nearest(key, ours)
-        if "?" in hint:
-            raise OptionsError(f"{where}{key}", section[key], "unknown key", hint)
-
-
-def _own_path_keys(path: Mapping[str, Any]) -> dict[str, Any]:
-    ours = tuple(PathSection.model_fields)
-    _refuse_misspelt(path, ours, known=STOCK_PATH_KEYS, where="path.")
-    return _only(path, PathSection)
-
-
 def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
     """Check and read our key of ``datasets.train``, if it is a TeacherCacheDataset.
 
@@ -201,7 +206,7 @@ def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
         OptionsError: It is missing, or other keys would make the cached images wrong.
     """
     where = "datasets.train"
-    _refuse_misspelt(section, CacheSection.model_fields, known=STOCK_DATASET_KEYS, where=f"{where}.")
+    refuse_near_ours(where, section, tuple(CacheSection.model_fields))
     for key in ("mean", "std"):
         if section.get(key) is not None:
             problem = "a cache holds the teacher's images for inputs that are not normalised"

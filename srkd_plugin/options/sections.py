@@ -1,4 +1,8 @@
-"""The plugin's sections of an options file as pydantic models: their keys, types and defaults. Reading: options.py."""
+"""The plugin's sections of an options file as pydantic models: their keys, types, defaults and meanings.
+
+A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options.reference`) and in the JSON schema
+(:mod:`srkd_plugin.options.schema`). They are read by :mod:`srkd_plugin.options.reader`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class RunSection(_Section):
-    """Our keys at the top level of the file."""
+    """Keys at the top level of the file."""
 
     trust_weights: bool = False
-    """Load weights files and training states that hold more than tensors. That runs code which is in the file."""
+    """Load weights files and training states that hold more than tensors. That runs code that is in the file."""
     tf32: Optional[bool] = None
     """Whether CUDA may round the inputs of convolutions and matrix products to TF32; none: as torch has it."""
+
+
+class NetworkSection(BaseModel):
+    """``network_t``: the teacher, any registered architecture, with its arguments beside ``type``."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, use_attribute_docstrings=True)
+    type: str
+    """Name of the architecture, as in BasicSR's ``network_g``."""
 
 
 class TeacherSection(_Section):
@@ -35,28 +49,28 @@ class TeacherSection(_Section):
 
 
 class StudentSection(_Section):
-    """``student``: how the student starts. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
+    """``student``: how the student starts and runs. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
 
     init: Literal["random", "teacher_slice"] = "random"
-    """``teacher_slice``: the teacher's first channels and evenly spread blocks (``networks/student_init.py``). A run
-    that uses the teacher for this alone needs no ``train.distill_opt``."""
+    """``random``, or ``teacher_slice``: the teacher's first channels and evenly spread blocks. A run that uses the
+    teacher for this alone needs no ``train.distill_opt``."""
     compile: bool = False
     """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
 
 
 class AmpSection(_Section):
-    """``train.amp``: the precision in which the student is trained (``networks/precision.py``)."""
+    """``train.amp``: the precision in which the student is trained."""
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Of the student's forward and backward pass (autocast); weights, losses and validation stay in fp32."""
+    """Precision of the student's forward and backward pass (autocast); weights, losses and validation stay in fp32."""
     init_scale: float = Field(default=65536.0, ge=1)
-    """With fp16: what losses are multiplied with at first; halved at every overflow."""
+    """With fp16: the factor of the losses at first; halved at every overflow."""
     growth_interval: int = Field(default=2000, ge=1)
-    """With fp16: the scale is doubled after so many iterations without an overflow."""
+    """With fp16: the factor is doubled after this many iterations without an overflow."""
 
 
 class PathSection(_Section):
-    """Our keys in ``path``: the teacher's, and one of the student's beside BasicSR's own."""
+    """``path``: the teacher's keys in it, and one of the student's beside BasicSR's own."""
 
     pretrain_network_t: Optional[str] = None
     """File of the teacher's weights, of PyTorch or ``.safetensors``."""
@@ -70,89 +84,107 @@ class PathSection(_Section):
     """The same for the student's file, ``pretrain_network_g``; a resumed run takes its own file as it is."""
 
 
+class TrainSetSection(_Section):
+    """``datasets.train``: a key for every model and data set, BasicSR's own too."""
+
+    exact_resume: bool = False
+    """Draw the crops of each training sample from a random stream of its own, so that a resumed run sees the samples
+    that an uninterrupted one would have seen."""
+
+
 class CacheSection(_Section):
-    """Our key in ``datasets.train`` with ``type: TeacherCacheDataset``."""
+    """``datasets.train`` with ``type: TeacherCacheDataset``: the teacher's images come from a cache."""
 
     dataroot_teacher: str
-    """The cache, as scripts/cache_teacher.py makes it."""
+    """The cache, as ``scripts/cache_teacher.py`` makes it."""
 
 
 class GradNormLogSection(_Section):
-    """``train.grad_norm_log``: when the gradient norm of each term is logged. It costs one backward pass a term."""
+    """``train.grad_norm_log``: when the gradient norm of each term is logged. It costs one backward pass per term."""
 
     first: int = Field(default=3, ge=0)
     """Log it in this many iterations at the start of the run."""
     every: int = Field(default=0, ge=0)
-    """And then every so many iterations; 0: never again."""
+    """Log it every this many iterations after that; 0: never again."""
 
 
 class NonfiniteSection(_Section):
-    """The keys of ``train`` about losses and gradients that are NaN or infinite."""
+    """``train``: keys about losses and gradients that are NaN or infinite."""
 
     nan_policy: Literal["raise", "skip"] = "raise"
-    """``raise``: end the run. ``skip``: leave such an iteration out: no update, of nothing."""
+    """``raise``: end the run. ``skip``: leave such an iteration out; nothing is updated."""
     max_skipped: int = Field(default=10, ge=1)
-    """How many iterations may be left out in the whole run, resumed or not; the next one ends it."""
+    """Iterations that may be left out in the whole run, resumed or not; the next one ends it."""
 
 
 class CheckpointsSection(_Section):
-    """``checkpoints``: which ones stay; all of them unless ``keep_last`` is given."""
+    """``checkpoints``: which checkpoints stay; all of them unless ``keep_last`` is given."""
 
     keep_last: Optional[int] = Field(default=None, ge=1)
-    """So many of the newest; with 2 or more there is one to fall back to."""
+    """Keep this many of the newest; with 2 or more there is one to fall back to."""
     keep_best: Optional[str] = None
-    """A metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
+    """Metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
 
 
 class TapsSection(_Section):
-    """``taps`` of a term: which feature maps it compares, pair by pair, as module paths (``distill/taps.py``)."""
+    """``taps`` of a term: which feature maps it compares, pair by pair, as module paths."""
 
     student: list[str] = Field(min_length=1)
+    """Modules of the student, e.g. ``body.5``."""
     teacher: list[str] = Field(min_length=1)
+    """Modules of the teacher, as many, in the same order."""
 
 
 class ConnectorSection(_Section):
-    """``connector`` of a term: a convolution a tap from the student's channels to the teacher's."""
+    """``connector`` of a term: one trained convolution per tap from the student's channels to the teacher's."""
 
     kernel_size: Literal[1, 3, 5, 7] = 1
+    """Kernel size of the convolutions."""
 
 
 class BalanceSection(_Section):
-    """``balance`` of a term: its weight follows its gradient; a ``loss_weight`` other than 1 beside it is refused.
-
-    See ``distill/term_weights.py``.
-    """
+    """``balance`` of a term: its weight follows its gradient; a ``loss_weight`` other than 1 beside it is refused."""
 
     target: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """What the norm of the term's gradient is to be, as a multiple of L_rec's."""
+    """Norm of the term's gradient that is aimed at, as a multiple of that of ``pixel_opt``."""
     every: int = Field(default=20, ge=1)
-    """The norms are measured every so many iterations; each time costs two backward passes."""
+    """The norms are measured every this many iterations; each time costs two backward passes."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """How much of the running ratio a measurement leaves as it was."""
+    """Share of the running ratio that a measurement leaves as it was."""
 
 
 class LossArguments(BaseModel):
     """Arguments that mean the same in every loss that has them, BasicSR's and ours."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
     loss_weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss."""
     eps: float = Field(default=1e-6, gt=0)
+    """Small number that keeps a denominator from zero."""
 
 
 class TermSection(BaseModel):
-    """One named term of ``train.distill_opt``: a registered loss, its arguments, and what it reads when."""
+    """``train.distill_opt.<name>``: one named term, a registered loss with its arguments, and what it reads when."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
     type: str
+    """Name of a registered loss, the plugin's or BasicSR's; its arguments stand beside it."""
     taps: Optional[TapsSection] = None
+    """Feature maps that the term compares; none: it compares images."""
     connector: Optional[ConnectorSection] = None
+    """Convolutions from the student's feature maps to the teacher's; none: there are none."""
     start: int = Field(default=1, ge=1)
     """First iteration in which the term counts."""
     stop: Optional[int] = Field(default=None, ge=1)
     """Last iteration in which it counts; none: to the end."""
     schedule: Optional[list[list[float]]] = None
-    """``[[iteration, factor], ...]``: what the weight is multiplied with; linear between points, constant outside."""
+    """``[[iteration, factor], ...]``: factors of the weight; linear between points, constant outside."""
     balance: Optional[BalanceSection] = None
+    """Let the weight follow the gradient; none: it is ``loss_weight``."""
 
     @field_validator("schedule")
     @classmethod
@@ -179,44 +211,48 @@ class TermSection(BaseModel):
         return self.start <= iteration and (self.stop is None or iteration <= self.stop)
 
     def loss_options(self) -> dict[str, Any]:
-        """What :func:`basicsr.losses.build_loss` takes."""
+        """Arguments of :func:`basicsr.losses.build_loss`."""
         return {"type": self.type, **(self.model_extra or {})}
 
 
 TERM_PARTS: dict[str, type[_Section]] = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
 """Sections within a term."""
 
-SECTIONS = {
-    "": RunSection,
-    "teacher": TeacherSection,
-    "student": StudentSection,
-    "path": PathSection,
-    "checkpoints": CheckpointsSection,
-    "datasets.train": CacheSection,
-    "train": NonfiniteSection,
-    "train.amp": AmpSection,
-    "train.grad_norm_log": GradNormLogSection,
-    "train.distill_opt.<name>": TermSection,
-    **{f"train.distill_opt.<name>.{part}": model for part, model in TERM_PARTS.items()},
-}
-"""Every model of ours by the section that it describes; docs/options.md is made from it."""
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("", RunSection),
+    ("network_t", NetworkSection),
+    ("teacher", TeacherSection),
+    ("student", StudentSection),
+    ("path", PathSection),
+    ("checkpoints", CheckpointsSection),
+    ("datasets.train", TrainSetSection),
+    ("datasets.train", CacheSection),
+    ("train", NonfiniteSection),
+    ("train.amp", AmpSection),
+    ("train.grad_norm_log", GradNormLogSection),
+    ("train.distill_opt.<name>", TermSection),
+    *((f"train.distill_opt.<name>.{part}", model) for part, model in TERM_PARTS.items()),
+)
+"""Every model of ours with the section that it describes, in the order of docs/options.md."""
 
 
 class PluginOptions(BaseModel):
-    """Everything of ours that a run's options say, checked and with defaults filled in."""
+    """Everything of ours in a run's options, checked and with defaults filled in; a stock run has the defaults."""
 
-    network_t: dict[str, Any]
-    run: RunSection
-    teacher: TeacherSection
-    student: StudentSection
-    path: PathSection
-    cache: Optional[CacheSection]
+    network_t: dict[str, Any] = {}
+    """The teacher's architecture; empty in a stock run."""
+    run: RunSection = RunSection()
+    teacher: TeacherSection = TeacherSection()
+    student: StudentSection = StudentSection()
+    path: PathSection = PathSection()
+    train_set: TrainSetSection = TrainSetSection()
+    cache: Optional[CacheSection] = None
     """Where the teacher's images come from, if not from the teacher."""
-    terms: dict[str, TermSection]
-    amp: AmpSection
-    grad_norm_log: GradNormLogSection
-    nonfinite: NonfiniteSection
-    checkpoints: CheckpointsSection
+    terms: dict[str, TermSection] = {}
+    amp: AmpSection = AmpSection()
+    grad_norm_log: GradNormLogSection = GradNormLogSection()
+    nonfinite: NonfiniteSection = NonfiniteSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
 
     @property
     def has_taps(self) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.options.key_names import is_near, near_miss
 
-NEARLY_THE_SAME = 0.8
-"""Likeness from which an unknown key is a misspelt one, where others' keys are to be expected, too."""
 REMEDIES = {
     "bool_type": "Write true or false, without quotes.",
     "int_type": "Write a whole number.",
@@ -71,21 +70,6 @@ def check_section(model: type[SectionT], key: str, values: Any) -> SectionT:
     raise OptionsError(where, values.get(name), _problem(first), _remedy(first, values.get(name)))
 
 
-def refuse_misspelt(known: Collection[str], key: str, values: Mapping[str, Any]) -> None:
-    """Refuse a key that is not known and looks very much like one that is.
-
-    For sections in which others may have keys of their own.
-
-    Raises:
-        OptionsError: There is one.
-    """
-    for name, value in values.items():
-        if name not in known:
-            near = nearest(name, known, least=NEARLY_THE_SAME)
-            if "?" in near:
-                raise OptionsError(f"{key}.{name}" if key else str(name), value, "unknown key", near)
-
-
 def refuse_nonfinite(key: str, value: Any) -> None:
     """Refuse NaN and infinity wherever they are.
 
@@ -104,7 +88,7 @@ def refuse_nonfinite(key: str, value: Any) -> None:
             refuse_nonfinite(f"{key}.{name}" if key else str(name), inner)
 
 
-def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> None:
+def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> list[str]:
     """Check keyword arguments from an options file against a signature, and for ours against its type hints too.
 
     Hints of others are not used: they may say ``tuple`` where a YAML list does well.
@@ -114,17 +98,21 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> No
         arguments: What the options file gives it.
         key: Where it does so, for the error.
 
+    Returns:
+        One line for each argument that a function with ``**kwargs`` takes and that looks like a misspelt one.
+
     Raises:
         OptionsError: An argument is unknown, missing or of the wrong type.
     """
     parameters = inspect.signature(function).parameters.values()
     named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    warnings = []
     for name, value in arguments.items():
-        if name not in named:
-            near = nearest(name, named, least=NEARLY_THE_SAME) if takes_any else nearest(name, named)
-            if not takes_any or "?" in near:
-                raise OptionsError(f"{key}.{name}", value, "unknown key", near)
+        if name not in named and not takes_any:
+            raise OptionsError(f"{key}.{name}", value, "unknown key", nearest(name, named))
+        if name not in named and is_near(name, named):
+            warnings.append(near_miss(key, name, value, named))
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
@@ -136,6 +124,7 @@ def check_arguments(function: Any, arguments: Mapping[str, Any], key: str) -> No
             key,
             arguments,
         )
+    return warnings
 
 
 def _problem(error: Mapping[str, Any]) -> str:

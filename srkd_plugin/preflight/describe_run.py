@@ -13,6 +13,7 @@ from basicsr.utils import registry
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import basicsr_sections, run_checks
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
@@ -22,7 +23,7 @@ VALUE_RANGE = (
     "images (L1 beside it does not change); ratios, cosines and affinities have the same weight in both"
 )
 BYTES = 4
-"""Of a parameter."""
+"""Size of one parameter."""
 
 
 def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,28 +38,35 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionsError: The first thing that is wrong.
     """
-    ours, training = reader.is_ours(opt), opt["is_train"]
-    if training and ours:
-        run_checks.check(opt)
-    elif training:
-        basicsr_sections.check_values(opt)
+    options = _checked(opt) if opt["is_train"] else None
     basicsr_sections.find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
-    found = basicsr_sections.check_datasets(opt) if training else _test_sets(opt)
+    found = _test_sets(opt) if options is None else basicsr_sections.check_datasets(options)
     check_output_names(opt)
     facts: dict[str, Any] = {
         "name": opt["name"],
-        "purpose": "training" if training else "testing",
+        "purpose": "testing" if options is None else "training",
         "model_type": opt.get("model_type"),
-        "of_this_plugin": ours,
+        "of_this_plugin": reader.is_ours(opt),
         "scale": opt["scale"],
         "student": describe_network("network_g", opt["network_g"], opt["path"].get("pretrain_network_g")),
-        "teacher": find_source(opt, reader.read(opt)).describe() if ours and training else None,
+        "teacher": None if options is None or not options.is_ours else find_source(opt, options.ours).describe(),
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
+        "warnings": [] if options is None else options.warnings,
     }
-    if training:
-        facts.update(training=_training(opt), terms=_terms(opt), disk=_disk(opt, facts["student"]["parameters"]))
+    if options is not None:
+        disk = _disk(options, facts["student"]["parameters"])
+        facts.update(training=_training(options), terms=_terms(options), disk=disk)
     return facts
+
+
+def _checked(opt: Mapping[str, Any]) -> RunOptions:
+    """A training run's options, of a stock run too: of that, its values are checked."""
+    if reader.is_ours(opt):
+        return run_checks.check(opt)
+    options = reader.read(opt)
+    basicsr_sections.check_values(options)
+    return options
 
 
 def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
@@ -80,30 +88,28 @@ def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -
     }
 
 
-def _training(opt: Mapping[str, Any]) -> dict[str, Any]:
-    train, train_set = opt["train"], opt["datasets"]["train"]
+def _training(options: RunOptions) -> dict[str, Any]:
+    stock = options.stock
     return {
-        "iterations": int(train["total_iter"]),
-        "images_a_gpu": train_set["batch_size_per_gpu"],
-        "gt_size": train_set["gt_size"],
-        "optimizer": train["optim_g"]["type"],
-        "lr": train["optim_g"]["lr"],
-        "scheduler": train["scheduler"]["type"],
-        "ema_decay": train.get("ema_decay", 0),
-        "precision": reader.read(opt).amp.precision if reader.is_ours(opt) else "fp32",
+        "iterations": stock.train.total_iter,
+        "images_a_gpu": stock.train_set.batch_size_per_gpu,
+        "gt_size": stock.train_set.gt_size,
+        "optimizer": stock.optim_g.type,
+        "lr": stock.optim_g.lr,
+        "scheduler": stock.scheduler.type,
+        "ema_decay": stock.train.ema_decay,
+        "precision": options.ours.amp.precision,
     }
 
 
-def _terms(opt: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _terms(options: RunOptions) -> list[dict[str, Any]]:
     """The losses with their weights, those of SRModel first."""
-    train = opt["train"]
+    train = options.stock.train
     stock = [
-        {"name": name, "type": train[key]["type"], "weight": _weight(train[key]), "when": "always"}
-        for key, name in (("pixel_opt", "l_pix"), ("perceptual_opt", "l_percep"))
-        if train.get(key)
+        {"name": name, "type": section["type"], "weight": _weight(section), "when": "always"}
+        for section, name in ((train.pixel_opt, "l_pix"), (train.perceptual_opt, "l_percep"))
+        if section
     ]
-    if not reader.is_ours(opt):
-        return stock
     return stock + [
         {
             "name": f"l_{name}",
@@ -113,7 +119,7 @@ def _terms(opt: Mapping[str, Any]) -> list[dict[str, Any]]:
             "taps": None if term.taps is None else term.taps.model_dump(),
             "when": _when(term),
         }
-        for name, term in reader.read(opt).terms.items()
+        for name, term in options.ours.terms.items()
     ]
 
 
@@ -129,11 +135,12 @@ def _when(term: sections.TermSection) -> str:
     return when if term.schedule is None else f"{when}, times {term.schedule}"
 
 
-def _disk(opt: Mapping[str, Any], parameters: int) -> dict[str, int]:
-    """Of the checkpoints, if all are kept: the weights, with EMA's, and Adam's two moments; without connectors."""
-    copies = (2 if opt["train"].get("ema_decay", 0) > 0 else 1) + 2
-    saves = int(opt["train"]["total_iter"] // opt["logger"]["save_checkpoint_freq"]) + 1
-    root = Path(opt["path"]["experiments_root"])
+def _disk(options: RunOptions, parameters: int) -> dict[str, int]:
+    """Bytes of the checkpoints, if all are kept: weights, with EMA's, and Adam's two moments; without connectors."""
+    stock = options.stock
+    copies = (2 if stock.train.ema_decay > 0 else 1) + 2
+    saves = int(stock.train.total_iter // stock.logger.save_checkpoint_freq) + 1
+    root = Path(stock.path.experiments_root)
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
     each = copies * parameters * BYTES
     return {"checkpoint": each, "checkpoints": saves, "needed": each * saves, "free": shutil.disk_usage(there).free}
@@ -160,7 +167,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         h, w = found["smallest_gt"] or ("?", "?")
         count = "not looked into" if found["pairs"] is None else f"{found['pairs']:,} pairs, smallest GT seen {h}x{w}"
         text.append(f"{found['section']}: {count} ({found['gt']})")
-    return text + _folder_lines(facts)
+    return [*text, *_folder_lines(facts), *(f"warning: {warning}" for warning in facts["warnings"])]
 
 
 def _network_line(facts: Mapping[str, Any]) -> str:

@@ -10,36 +10,43 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from typing import Any, TypeVar
 
 from basicsr.data import build_dataset
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.parallel import ranks
 from srkd_plugin.parallel.rank_facts import raise_first_error, refuse_differences, told_by_all
-from srkd_plugin.preflight.run_checks import root_logger_untouched
+from srkd_plugin.preflight.networks import root_logger_untouched
 
 SAME_START = "Start all of them with one options file and the same flags, on the same data."
 MAY_DIFFER = ("rank", "manual_seed", "num_gpu")
 """Top-level keys: stock draws a seed for each rank where the options name none, and nodes may have unlike GPUs."""
 
 
-def check_on_all_ranks(check: Callable[[Mapping[str, Any]], Any], opt: Mapping[str, Any]) -> None:
+CheckedT = TypeVar("CheckedT")
+
+
+def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapping[str, Any]) -> CheckedT:
     """Check the options on every rank and compare them; in a run of one process, check them.
 
     Args:
-        check: Raises :class:`OptionsError`; it runs without the other ranks.
+        check: Reads the options too, since what one rank cannot read all ranks must be told; it raises
+            :class:`OptionsError`, and runs without the other ranks.
         opt: The options as BasicSR's ``parse_options`` returns them.
+
+    Returns:
+        What ``check`` returns on this rank.
 
     Raises:
         OptionsError: A rank has found one, or the ranks differ in options or data; on every rank.
         TimeoutError: A rank did not come here.
     """
-    error: Optional[OptionsError] = None
+    checked, error = None, None
     data: dict[str, str] = {}
     try:
         with ranks.alone():
-            check(opt)
+            checked = check(opt)
         if ranks.count() > 1:
             data = _describe_data(opt)
     except OptionsError as found:
@@ -51,6 +58,7 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], Any], opt: Mapping[s
         refuse_differences("data", by_rank, SAME_START)
     elif error:
         raise error
+    return checked
 
 
 def _flat(section: Mapping[str, Any], where: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
-from srkd_plugin.options import reader, sections
+from srkd_plugin.options.key_names import own_keys, stock_keys
 from srkd_plugin.utils.names import require_plain_name
 
 FOLDERLESS = ("pretrain_network", "param_key", "strict_load", "resume")
@@ -35,7 +35,7 @@ def check_output_names(opt: Mapping[str, Any]) -> None:
 
 
 def _check_path(path: Mapping[str, Any], training: bool) -> None:
-    known = {*sections.PathSection.model_fields, *reader.STOCK_PATH_KEYS} - set(OTHER_KIND[training])
+    known = {*own_keys("path"), *stock_keys("path")} - set(OTHER_KIND[training])
     for key, value in path.items():
         if key not in known and not any(part in key for part in FOLDERLESS):
             problem = "unknown key, of which BasicSR would make a folder"

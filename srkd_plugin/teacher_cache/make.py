@@ -72,7 +72,7 @@ class CacheJob:
         Raises:
             OptionsError: The options, the weights or the images are not what is needed.
         """
-        self.ours = reader.read(self.opt)
+        self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
         if out is None:
             if self.ours.cache is None:

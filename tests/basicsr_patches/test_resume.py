@@ -105,7 +105,7 @@ def test_exact_resume_is_true_or_false(data):
     opt["datasets"]["train"]["exact_resume"] = True
     assert reader.exact_data(opt) and not reader.is_ours(opt)
     opt["datasets"]["train"]["exact_resume"] = "yes"
-    with pytest.raises(OptionsError, match=r"datasets\.train\.exact_resume = 'yes': true or false is expected"):
+    with pytest.raises(OptionsError, match=r"datasets\.train\.exact_resume = 'yes': Input should be a valid boolean"):
         reader.exact_data(opt)
 
 

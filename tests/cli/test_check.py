@@ -72,6 +72,16 @@ def test_a_mistake_is_one_line_and_code_2(look, data, teacher_file):
     )
 
 
+def test_a_key_that_looks_like_one_of_basicsrs_is_a_note(look, data):
+    opt = tiny.stock_options(data)
+    opt["train"]["ema_decy"] = 0.9
+    code, printed = look(opt)
+    assert code == 0
+    assert "warning: train.ema_decy = 0.9: unknown key, which is left to BasicSR. Did you mean 'ema_decay'?" in (
+        printed.out.splitlines()
+    )
+
+
 def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
     file = tmp_path / "evil.yml"
     file.write_text(f"model_type: DistillModel\nname: !!python/object/apply:os.mkdir ['{tmp_path / 'pwned'}']\n")
@@ -89,4 +99,4 @@ def test_the_reference_of_all_keys_is_that_of_the_code():
     assert script.document(text) == text, "run python scripts/options_reference.py"
     assert "`teacher.precision`" in text and "`ContrastiveLoss`" in text
     models = {m for m in vars(sections).values() if isinstance(m, type) and issubclass(m, sections._Section)}
-    assert models - {sections._Section} <= set(sections.SECTIONS.values())
+    assert models - {sections._Section} <= {model for _, model in sections.SECTIONS}

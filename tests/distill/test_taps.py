@@ -300,4 +300,4 @@ def test_the_error_names_the_term_that_is_wrong_and_not_the_first(opt, tmp_path)
 
 def test_good_feature_terms_pass_the_check(opt, tmp_path):
     opt["train"]["distill_opt"] = {"fitnet": FEATURE_TERM, "fakd": FAKD_TERM}
-    assert set(run_checks.check(tiny.parsed(opt, tmp_path)).terms) == {"fitnet", "fakd"}
+    assert set(run_checks.check(tiny.parsed(opt, tmp_path)).ours.terms) == {"fitnet", "fakd"}

@@ -154,7 +154,7 @@ def test_images_of_another_size_are_one_line(opt, tmp_path, monkeypatch):
 
 
 def found(opt):
-    return type(find_source(opt, reader.read(opt)))
+    return type(find_source(opt, reader.read_plugin_sections(opt)))
 
 
 def test_the_options_choose_the_source(opt, data, teacher_file):

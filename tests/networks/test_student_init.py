@@ -159,7 +159,7 @@ def test_student_and_ema_start_from_it(opt, tmp_path, terms):
 
 def test_a_run_with_the_teacher_for_its_start_alone(opt, tmp_path):
     del opt["train"]["distill_opt"]
-    assert run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path)).terms == {}
+    assert run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path)).ours.terms == {}
     model = make(opt, tmp_path)
     calls = []
     model.step_losses.source.teacher.net.register_forward_hook(lambda *_: calls.append(1))

@@ -171,6 +171,22 @@ def test_one_line_and_nothing_on_disk_changes(case, files, root, tmp_path, monke
     assert (tiny.tree(tmp_path), stats(files)) == before
 
 
+@pytest.mark.usefixtures("random_states_kept")
+def test_a_key_that_looks_like_one_of_basicsrs_is_said_once_and_the_run_begins(
+    files, root, tmp_path, monkeypatch, capfd
+):
+    changes = {"train.ema_decy": 0.999, "val.metrics.psnr.test_y_chanel": True}
+    file = tmp_path / "fork.yml"
+    file.write_text(faulty({"base": "demo_distill_cl_l1", "set": changes}, files))
+    parse(file, root, monkeypatch)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("srkd_plugin: ")]
+    left = "unknown key, which is left to BasicSR. Did you mean"
+    assert said == [
+        f"srkd_plugin: warning: train.ema_decy = 0.999: {left} 'ema_decay'?",
+        f"srkd_plugin: warning: val.metrics.psnr.test_y_chanel = True: {left} 'test_y_channel'?",
+    ]
+
+
 def with_says(part):
     (case,) = (case for _, case in CASES if part in case["says"])
     return case

@@ -151,7 +151,7 @@ def test_teacher_of_another_scale(good, tmp_path):
 
 def test_one_image_a_rank_is_enough_if_negatives_are_gathered(good):
     opt = changed(changed(good, f"{TERM}/gather_negatives", True), "datasets/train/batch_size_per_gpu", 1)
-    assert run_checks.check(changed(opt, "world_size", 2)).terms
+    assert run_checks.check(changed(opt, "world_size", 2)).ours.terms
     with pytest.raises(OptionsError, match=r"train.distill_opt.contrastive needs 2 images"):
         run_checks.check(opt)
 
@@ -270,7 +270,7 @@ def test_the_check_leaves_random_states_and_basicsrs_logger_alone(good):
 
 
 def test_defaults_and_what_is_read(good):
-    found = run_checks.check(good)
+    found = run_checks.check(good).ours
     assert found.teacher == sections.TeacherSection(random_init=False, precision="fp32", channels_last=False)
     assert found.path.param_key_t == "params"
     assert found.terms["contrastive"].loss_options() == good["train"]["distill_opt"]["contrastive"]
@@ -303,7 +303,7 @@ def test_yaml_numbers_without_a_dot_are_text():
 def test_the_best_checkpoint_must_be_one_that_is_saved(good):
     opt = changed(good, "checkpoints", {"keep_last": 2, "keep_best": "psnr"})
     opt["val"]["val_freq"] = 4
-    assert run_checks.check(opt).checkpoints.keep_best == "psnr"
+    assert run_checks.check(opt).ours.checkpoints.keep_best == "psnr"
     opt["val"]["val_freq"] = 3
     with pytest.raises(OptionsError, match=r"val\.val_freq = 3: .*multiple of logger\.save_checkpoint_freq, 2"):
         run_checks.check(opt)
@@ -316,7 +316,31 @@ def test_trust_weights_is_the_way_out(good, tmp_path):
     opt = changed(good, "path/pretrain_network_t", str(tmp_path / "with_more.pth"))
     with pytest.raises(OptionsError, match=r"it holds more than tensors .* write trust_weights: true"):
         run_checks.check(opt)
-    assert run_checks.check(changed(opt, "trust_weights", True)).run.trust_weights
+    assert run_checks.check(changed(opt, "trust_weights", True)).ours.run.trust_weights
+
+
+FORKS = {
+    "train/ema_decy": "train.ema_decy = 1: unknown key, which is left to BasicSR. Did you mean 'ema_decay'?",
+    "logger/print_frequ": "logger.print_frequ = 1: unknown key, which is left to BasicSR. Did you mean 'print_freq'?",
+    "network_gs": "network_gs = 1: unknown key, which is left to BasicSR. Did you mean 'network_g'?",
+    "datasets/val/dataroot_gts": "datasets.val.dataroot_gts = 1: unknown key, which is left to BasicSR. Did you mean",
+    "val/metrics/psnr/test_y_chanel": "val.metrics.psnr.test_y_chanel = 1: unknown key, which is left to BasicSR. Did ",
+}
+
+
+@pytest.mark.parametrize("path", FORKS)
+def test_a_key_that_looks_like_one_of_basicsrs_may_be_a_forks(good, path):
+    (warning,) = run_checks.check(changed(good, path, 1)).warnings
+    assert warning.startswith(FORKS[path])
+
+
+def test_a_key_that_looks_like_nothing_is_nobodys_business(good):
+    assert run_checks.check(changed(good, "train/mixup", True)).warnings == []
+
+
+def test_a_key_that_looks_like_exact_resume_is_refused(good):
+    with pytest.raises(OptionsError, match=r"datasets\.train\.exact_resum = True: unknown key\. Did you mean 'exact_r"):
+        run_checks.check(changed(good, "datasets/train/exact_resum", True))
 
 
 def test_a_world_size_that_num_gpu_does_not_say(good, monkeypatch):

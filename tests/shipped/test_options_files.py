@@ -169,7 +169,7 @@ def test_the_check_accepts_them(file, tmp_path, data, vgg_file, teacher_and_cach
         options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = str(weights), False
         options["datasets"]["train"]["dataroot_teacher"] = str(cache)
     options["datasets"]["train"].update(gt_size=32)  # the images are small
-    found = run_checks.check(tiny.parsed(options, tmp_path))
+    found = run_checks.check(tiny.parsed(options, tmp_path)).ours
     assert set(found.terms) == set(options["train"].get("distill_opt", {}))
 
 

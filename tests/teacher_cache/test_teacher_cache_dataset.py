@@ -103,7 +103,7 @@ def test_the_teachers_crop_is_the_crop_of_its_whole_image(data, teacher_file, tm
     from srkd_plugin.options import reader
 
     cached.make(data, teacher_file, tmp_path / "c.lmdb", storage=storage)
-    teacher = build_teacher(reader.read(tiny.distill_options(data, teacher_file)), torch.device("cpu"))
+    teacher = build_teacher(reader.read_plugin_sections(tiny.distill_options(data, teacher_file)), torch.device("cpu"))
     tolerance = {"uint16": 1.6e-5, "float16": 3e-4, "uint8": 2e-3}[storage]
     whole = PairedImageDataset({**section(data, disk=True), "phase": "val"})
     images = {os.path.basename(pair["gt_path"])[:-4]: pair for pair in whole}

@@ -1,0 +1,89 @@
+"""Builds both networks of a training run as the run would, and tries them and its terms on one small batch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from basicsr.utils.logger import initialized_logger
+from torch import nn
+
+from srkd_plugin.distill.step_losses import StepLosses
+from srkd_plugin.distill.targets.find import find_source
+from srkd_plugin.distill.terms import build_terms
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.student_init import cut_from_teacher
+from srkd_plugin.networks.teacher import check_outputs
+from srkd_plugin.networks.weights_file import student_weights
+from srkd_plugin.options.run_options import RunOptions
+
+PROBE_SIZE = 16
+"""Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
+
+
+def check_networks(options: RunOptions) -> None:
+    """Build everything, and run one small batch through it; the random state is left as it was.
+
+    Raises:
+        OptionsError: A network or a term cannot be built, or does not fit the others.
+    """
+    opt, ours = options.raw, options.ours
+    # tried as it is: compiling takes a minute, and the CPU may not have the GPU's precision
+    plain = ours.teacher.model_copy(update={"compile": False, "precision": "fp32"})
+    ours = ours.model_copy(update={"teacher": plain})
+    with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever builds them for the run warns
+        source = find_source(opt, ours)
+        source.build(torch.device("cpu"))
+        student = build_described("network_g", opt["network_g"])
+        _check_student_weights(opt, student)
+        if ours.student.init == "teacher_slice":
+            cut_from_teacher(student, source.teacher_network())
+        step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
+        _, trained_at = options.lq_shape
+        try:
+            _run_small_batch(options, step_losses, student, min(trained_at, PROBE_SIZE))
+        except OptionsError:
+            if trained_at <= PROBE_SIZE:
+                raise
+            _run_small_batch(options, step_losses, student, trained_at)  # a network that needs more to look at
+
+
+def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
+    """Load them into a student that is thrown away; a resumed run takes its own."""
+    path = opt["path"]
+    file = path.get("pretrain_network_g")
+    if file is not None and not opt["auto_resume"] and path.get("resume_state") is None:
+        key, strict = path.get("param_key_g", "params"), path.get("strict_load_g", True)
+        student_weights(opt, file, key, strict).load_into(student)
+
+
+def _run_small_batch(options: RunOptions, step_losses: StepLosses, student: nn.Module, side: int) -> None:
+    scale, (channels, _) = options.stock.run.scale, options.lq_shape
+    lq, gt = torch.rand(2, channels, side, side), torch.rand(2, channels, side * scale, side * scale)
+    check_outputs({"network_g": student}, lq, gt.shape)
+    step_losses.source.try_out(lq, gt.shape)
+    step_losses.dry_run(student, lq, gt)
+
+
+@contextmanager
+def root_logger_untouched() -> Iterator[None]:
+    """Keep BasicSR's root logger silent and uninitialised.
+
+    Whoever asks for it first decides whether it has a log file; that must be the trainer, after it made the folder.
+    """
+    name = "basicsr"
+    logger, was_there = logging.getLogger(name), name in initialized_logger
+    initialized_logger[name] = True
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+        if not was_there:
+            del initialized_logger[name]
