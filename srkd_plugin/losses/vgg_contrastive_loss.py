@@ -91,8 +91,9 @@ class VGGContrastiveLoss(nn.Module):
 
     Args:
         loss_weight: CSD's lambda; 0.784 for images in 0..1.
-        vgg_weights: See :class:`srkd_plugin.losses.vgg.VGG19Features`.
-        num_negatives: K.
+        vgg_weights: A file with torchvision's state dict of VGG19; None for torchvision's own, which is downloaded
+            once; see :class:`srkd_plugin.losses.vgg.VGG19Features`.
+        num_negatives: K, the most negatives per image.
         eps: See :func:`vgg_contrastive_loss`.
         gather_negatives: In a distributed run, compute the loss of the ranks' joint batch, as ``ContrastiveLoss`` does;
             every rank then runs VGG19 on the images of all. No effect in a run of one process.

@@ -163,7 +163,12 @@ def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return {key: section[key] for key in model.model_fields if key in section}
 
 
-def _check_top_level(opt: Mapping[str, Any]) -> None:
+def refuse_other_models(opt: Mapping[str, Any]) -> None:
+    """Refuse options with sections of the plugin's that their model does not read.
+
+    Raises:
+        OptionsError: ``model_type`` is not one of the plugin's.
+    """
     model_type = opt.get("model_type", MISSING)
     if model_type not in MODEL_TYPES:
         raise OptionsError(
@@ -172,6 +177,10 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
             "the options have distillation sections, which only DistillModel reads",
             f"Write model_type: DistillModel, or remove {names_of_ours(opt)}.",
         )
+
+
+def _check_top_level(opt: Mapping[str, Any]) -> None:
+    refuse_other_models(opt)
     if "network_t" in opt:
         require_network_t(opt)
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")

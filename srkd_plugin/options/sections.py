@@ -70,7 +70,7 @@ class AmpSection(_Section):
 
 
 class PathSection(_Section):
-    """``path``: the teacher's keys in it, and one of the student's beside BasicSR's own."""
+    """``path``: weights of the teacher, and one key of the student's beside BasicSR's own."""
 
     pretrain_network_t: Optional[str] = None
     """File of the teacher's weights, of PyTorch or ``.safetensors``."""
@@ -85,7 +85,7 @@ class PathSection(_Section):
 
 
 class TrainSetSection(_Section):
-    """``datasets.train``: a key for every model and data set, BasicSR's own too."""
+    """``datasets.train``: ``exact_resume`` is read for every model and data set, BasicSR's own too."""
 
     exact_resume: bool = False
     """Draw the crops of each training sample from a random stream of its own, so that a resumed run sees the samples
@@ -93,7 +93,7 @@ class TrainSetSection(_Section):
 
 
 class CacheSection(_Section):
-    """``datasets.train`` with ``type: TeacherCacheDataset``: the teacher's images come from a cache."""
+    """``datasets.train``: with ``type: TeacherCacheDataset`` the teacher's images come from ``dataroot_teacher``."""
 
     dataroot_teacher: str
     """The cache, as ``scripts/cache_teacher.py`` makes it."""

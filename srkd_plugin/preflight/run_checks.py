@@ -36,6 +36,7 @@ def check(opt: Mapping[str, Any]) -> RunOptions:
     Raises:
         OptionsError: The first thing that is wrong.
     """
+    reader.refuse_other_models(opt)
     options = reader.read(opt)
     source = find_source(opt, options.ours)
     basicsr_sections.check_values(options)

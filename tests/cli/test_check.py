@@ -1,13 +1,11 @@
 """``python -m srkd_plugin.check``: what it says, and that it runs and writes nothing."""
 
-import importlib.util
 import json
 
 import pytest
 import tiny
 
 from srkd_plugin.cli import check
-from srkd_plugin.options import sections
 
 
 @pytest.fixture
@@ -88,15 +86,3 @@ def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
     code, printed = look(file)
     assert code == 2 and "line 2" in printed.err and "makes the file a program" in printed.err
     assert not (tmp_path / "pwned").exists()
-
-
-def test_the_reference_of_all_keys_is_that_of_the_code():
-    path = tiny.PROJECT / "scripts/options_reference.py"
-    spec = importlib.util.spec_from_file_location("options_reference", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    text = script.DOCUMENT.read_text()
-    assert script.document(text) == text, "run python scripts/options_reference.py"
-    assert "`teacher.precision`" in text and "`ContrastiveLoss`" in text
-    models = {m for m in vars(sections).values() if isinstance(m, type) and issubclass(m, sections._Section)}
-    assert models - {sections._Section} <= {model for _, model in sections.SECTIONS}
