@@ -60,7 +60,7 @@ def _about(model: type, path: str) -> str:
 
 def _arguments(loss: type) -> Iterator[str]:
     """Rows of a loss's arguments; what its docstring does not say is in its function's, or said for all losses."""
-    hints = typing.get_type_hints(loss.__init__)
+    hints = typing.get_type_hints(loss.__init__)  # type: ignore[misc]  # the class's own
     meanings = {name: field.description or "" for name, field in LossArguments.model_fields.items()}
     named = re.match(r":func:`(\w+)`", inspect.getdoc(loss) or "")
     function = getattr(sys.modules[loss.__module__], named[1], None) if named else None

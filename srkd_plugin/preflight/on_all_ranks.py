@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar, cast
 
 from basicsr.data import build_dataset
 
@@ -42,7 +42,8 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapp
         OptionsError: A rank has found one, or the ranks differ in options or data; on every rank.
         TimeoutError: A rank did not come here.
     """
-    checked, error = None, None
+    checked: Optional[CheckedT] = None
+    error: Optional[OptionsError] = None
     data: dict[str, str] = {}
     try:
         with ranks.alone():
@@ -58,7 +59,7 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapp
         refuse_differences("data", by_rank, SAME_START)
     elif error:
         raise error
-    return checked
+    return cast(CheckedT, checked)  # there was no error
 
 
 def _flat(section: Mapping[str, Any], where: str = "") -> dict[str, Any]:
