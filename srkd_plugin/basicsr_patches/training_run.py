@@ -176,8 +176,8 @@ def report(lacks: str, exact: bool) -> None:
         OptionsError: An exact resume was asked for, which is then impossible.
     """
     if exact:
-        remedy = f"Call that function, or remove {reader.EXACT_RESUME}."
-        raise OptionsError(f"datasets.train.{reader.EXACT_RESUME}", True, lacks, remedy)
+        remedy = "Call that function, or remove exact_resume."
+        raise OptionsError("datasets.train.exact_resume", True, lacks, remedy)
     get_root_logger().warning(f"srkd_plugin: {lacks}.")
 
 
