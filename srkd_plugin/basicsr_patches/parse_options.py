@@ -84,9 +84,7 @@ def _explain(error: Exception) -> None:
 
 
 def _check(opt: Mapping[str, Any]) -> None:
-    options = on_all_ranks.check_on_all_ranks(run_checks.check, opt)
-    for warning in options.warnings if opt.get("rank", 0) == 0 else ():
-        print(f"srkd_plugin: warning: {warning}", file=sys.stderr, flush=True)
+    on_all_ranks.check_on_all_ranks(run_checks.check, opt)
 
 
 def _reason(

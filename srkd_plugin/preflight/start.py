@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel.rank_facts import raise_first_error, told_by_all
 from srkd_plugin.preflight.on_all_ranks import check_on_all_ranks
 from srkd_plugin.preflight.output_names import check_output_names
@@ -27,10 +29,16 @@ def check_start(opt: Mapping[str, Any]) -> None:
     """
     _refuse_forgotten_launcher(opt)
     if opt["is_train"]:
-        check_on_all_ranks(check, opt)
+        _say_warnings(check_on_all_ranks(check, opt))
     else:
         check_output_names(opt)
     _own_folder(opt)
+
+
+def _say_warnings(options: RunOptions) -> None:
+    """Not by the logger: whoever asks for it first decides whether it has a file, and that must be the trainer."""
+    for warning in options.warnings if options.stock.run.rank == 0 else ():
+        print(f"srkd_plugin: warning: {warning}", file=sys.stderr, flush=True)
 
 
 def _refuse_forgotten_launcher(opt: Mapping[str, Any]) -> None:
