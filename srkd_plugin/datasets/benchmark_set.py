@@ -23,6 +23,7 @@ from srkd_plugin.images.decode import ImageFault, crop_to_multiple, decode, enco
 from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.images.worker_pool import map_images
 from srkd_plugin.utils.files import sha256_of_lines, write_atomically, write_json
+from srkd_plugin.utils.owner import owned
 
 COMPRESSION = 3
 """PNG compression level: OpenCV's and BasicSR's default for image files."""
@@ -61,9 +62,16 @@ def make_benchmark_set(
 
     Raises:
         InputError: Something given is not as expected; files that are there differ, or do not belong to the set, and
-            ``force`` is off. Nothing is written then.
+            ``force`` is off; another process makes this set. Nothing is written then.
     """
     sources = list_images("--hr", hr)
+    with owned("--out", out):
+        return _make(hr, out, sources, scales, workers, force)
+
+
+def _make(
+    hr: Path, out: Path, sources: Mapping[str, Path], scales: tuple[int, ...], workers: int, force: bool
+) -> dict[str, Any]:
     folders = {scale: out / f"LR_bicubic/X{scale}" for scale in scales}
     for folder in (out / "HR", *folders.values()):
         _refuse_strangers(folder, sources)

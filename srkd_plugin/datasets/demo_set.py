@@ -17,6 +17,7 @@ from srkd_plugin.images.decode import crop_to_multiple, encode_png
 from srkd_plugin.images.lmdb_store import LmdbWriter
 from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.utils.files import UNFINISHED, write_atomically
+from srkd_plugin.utils.owner import owned
 
 TRAIN_PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png"),
@@ -55,13 +56,19 @@ def make_demo_data(out: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: A package with photographs is not installed; says what to install.
+        InputError: Another process makes this set.
     """
     made = [out / "train_HR_sub.lmdb", out / "train_LR_x2_sub.lmdb", out / "test/HR", out / "test/LR_bicubic/X2"]
     if all(path.exists() for path in made):
         return made
-    work = (
-        out / f".demo{UNFINISHED}"
-    )  # moved into place when complete, so that an interrupted run leaves nothing half-made
+    with owned("--out", out):
+        _make(out, made)
+    return made
+
+
+def _make(out: Path, made: list[Path]) -> None:
+    # moved into place when complete, so that an interrupted run leaves nothing half-made
+    work = out / f".demo{UNFINISHED}"
     shutil.rmtree(work, ignore_errors=True)
     with LmdbWriter(work / made[0].name) as hr_lmdb, LmdbWriter(work / made[1].name) as lr_lmdb:
         for name, photo in tqdm(TRAIN_PHOTOS.items(), desc="training photographs"):
@@ -79,7 +86,6 @@ def make_demo_data(out: Path) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(work / path.relative_to(out), path)
     shutil.rmtree(work)
-    return made
 
 
 def _read_photo(package: str, name: str) -> np.ndarray:

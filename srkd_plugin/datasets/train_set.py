@@ -24,6 +24,7 @@ from srkd_plugin.images.lmdb_check import find_lmdb_faults
 from srkd_plugin.images.lmdb_store import LmdbWriter, check_key, read_meta_info
 from srkd_plugin.images.worker_pool import map_images
 from srkd_plugin.utils.files import UNFINISHED, read_json, sha256_of_lines, write_atomically, write_json
+from srkd_plugin.utils.owner import owned
 
 FLUSH_BYTES = 1 << 24
 """So much is collected before it is written and synced to disk; an interruption loses no more."""
@@ -140,7 +141,8 @@ def make_train_set(wanted: TrainSet, workers: int = 1, force: bool = False) -> d
         What the info file holds: ``recipe`` and, for each LMDB by name, ``images``, ``bytes`` and ``sha256 of keys``.
 
     Raises:
-        InputError: Something given is not as expected; what is there is another set or damaged, and ``force`` is off.
+        InputError: Something given is not as expected; what is there is another set or damaged, and ``force`` is off;
+            another process makes this set.
     """
     recipe = wanted.recipe
     if wanted.info.exists() and not wanted.work.exists():
@@ -151,11 +153,12 @@ def make_train_set(wanted: TrainSet, workers: int = 1, force: bool = False) -> d
             raise InputError(
                 "--out", str(wanted.out), problem, "Use another --out or --name, or --force to replace it."
             )
-    _enter_work_folder(wanted, force)
-    if not (wanted.work / "info.json").exists():
-        _build(wanted, workers)
-    _move_into_place(wanted)
-    return read_json(wanted.info)
+    with owned("--out", wanted.out / wanted.name):
+        _enter_work_folder(wanted, force)
+        if not (wanted.work / "info.json").exists():
+            _build(wanted, workers)
+        _move_into_place(wanted)
+        return read_json(wanted.info)
 
 
 def _find_problem(wanted: TrainSet, workers: int) -> Optional[str]:

@@ -18,6 +18,7 @@ import yaml
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.plan import TEACHER, Run
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
+from srkd_plugin.utils.owner import owned
 
 TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
 """torchrun at a free port; ``--standalone`` of torch 2.0 always takes the same one, so that two would collide."""
@@ -56,10 +57,15 @@ class Runner:
         """Carry out the runs: the teacher's and those that need none first, then the others.
 
         Raises:
-            InputError: A finished run was made with other options than the table has now; nothing has been started.
+            InputError: A finished run was made with other options than the table has now, or another process carries
+                out this table; nothing has been started.
             RunFailed: A run failed; those beside it have been ended, and can be resumed.
         """
         self.refuse_changed(runs)
+        with owned("table", self.folder):
+            self._run_all(runs)
+
+    def _run_all(self, runs: Sequence[Run]) -> None:
         for gpu in self.gpus or [""] * self.jobs:
             self._free.put(gpu)
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,7 @@ from srkd_plugin.teacher_cache.store import (
     stored_bytes,
     unfinished,
 )
+from srkd_plugin.utils.owner import owned
 
 PROBE = 16
 """Side of the image that the teacher is tried on, in multiples of what it takes."""
@@ -119,10 +121,16 @@ def make_cache(job: CacheJob) -> CacheInfo:
 
     Raises:
         OptionsError: The options, weights or images are wrong.
-        InputError: There is another cache in its place, the disk is too small, or an output is no image.
+        InputError: There is another cache in its place, the disk is too small, an output is no image, or another
+            process makes this cache.
     """
     if job.folder.exists():
         return _same_cache(job)
+    with owned("--out", job.folder) if job.processes.is_first else nullcontext():
+        return _make(job)
+
+
+def _make(job: CacheJob) -> CacheInfo:
     if job.processes.is_first:
         _prepare(job)
     job.processes.wait()

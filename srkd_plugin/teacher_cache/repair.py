@@ -11,6 +11,7 @@ from srkd_plugin.images.worker_pool import WorkerKilled, map_images
 from srkd_plugin.teacher_cache.make import CacheJob, RunningTeacher, entries_of, refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, CacheWriter, fingerprint
+from srkd_plugin.utils.owner import owned
 
 IMAGES_A_TASK = 16
 
@@ -22,21 +23,23 @@ def repair_cache(job: CacheJob) -> list[Fault]:
         What was wrong, by image; it no longer is.
 
     Raises:
-        InputError: There is no such cache, it is another one, or it is damaged beyond single entries.
+        InputError: There is no such cache, it is another one, it is damaged beyond single entries, or another process
+            mends it.
     """
     if job.processes.count > 1:
         raise InputError("--repair", True, "it is done by one process", "Start it without torchrun.")
     cache = CacheReader("--out", job.folder)
     refuse_another(cache.info, job, job.folder)
     cache.close()
-    faults = _find_faults(cache, job.source)
-    if faults:
-        teacher, writer = RunningTeacher(job), CacheWriter(job.folder, job.bytes)
-        try:
-            for index in faults:
-                writer.put(entries_of(job, teacher, index))
-        finally:
-            writer.close()
+    with owned("--out", job.folder):
+        faults = _find_faults(cache, job.source)
+        if faults:
+            teacher, writer = RunningTeacher(job), CacheWriter(job.folder, job.bytes)
+            try:
+                for index in faults:
+                    writer.put(entries_of(job, teacher, index))
+            finally:
+                writer.close()
     return list(faults.values())
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import other_process
 import pytest
 from photos import photo, write_photos
 from real_data import real_data
@@ -105,3 +106,17 @@ def test_the_real_sets_have_the_published_bicubic_figures(name, x2, x3, x4, tmp_
         assert report.published_y == published
         assert report.exact == report.pairs
         assert report.bicubic_y == pytest.approx(published, abs=0.03)
+
+
+OTHER = """
+from pathlib import Path
+from srkd_plugin.datasets import benchmark_set
+benchmark_set._write_info = wait
+benchmark_set.make_benchmark_set(Path(sys.argv[1]), Path(sys.argv[2]), (2,))
+"""
+
+
+def test_a_set_that_another_process_makes(hr, tmp_path):
+    with other_process.waiting(OTHER, hr, tmp_path / "set") as other, other_process.is_named(other):
+        make_benchmark_set(hr, tmp_path / "set", (2,))
+    assert make_benchmark_set(hr, tmp_path / "set", (2,))["folders"]["HR"]["images"] == 3

@@ -3,6 +3,7 @@
 import cv2
 import lmdb
 import numpy as np
+import other_process
 import pytest
 import tiny
 
@@ -70,3 +71,18 @@ def test_a_missing_package_is_named():
 def test_the_command_explains_itself(tmp_path):
     out = tiny.run_ok(tiny.PROJECT / "scripts/prepare_data.py", "demo", "--help", cwd=tmp_path)
     assert "--out" in out
+
+
+OTHER = """
+from pathlib import Path
+from srkd_plugin.datasets import demo_set
+demo_set._read_photo = wait
+demo_set.make_demo_data(Path(sys.argv[1]))
+"""
+
+
+def test_a_set_that_another_process_makes(tmp_path):
+    with other_process.waiting(OTHER, tmp_path / "demo") as other:
+        with other_process.is_named(other):
+            demo_set.make_demo_data(tmp_path / "demo")
+        assert (tmp_path / "demo/.demo.unfinished").is_dir(), "the other's work was thrown away"

@@ -7,6 +7,7 @@ import shutil
 
 import cv2
 import numpy as np
+import other_process
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from photos import photo, write_photos
@@ -236,3 +237,24 @@ def test_many_workers_give_the_same(wanted, monkeypatch):
     make_train_set(wanted, workers=3)
     assert content(wanted) == content(alone)
     shutil.rmtree(alone.out)
+
+
+SECOND = """
+from pathlib import Path
+from srkd_plugin.datasets import train_set
+train_set._build = wait
+wanted = train_set.TrainSet((Path(sys.argv[1]),), Path(sys.argv[2]), "train", (2, 3), size=24, step=12)
+train_set.make_train_set(wanted)
+"""
+
+
+def test_a_set_that_another_process_makes(wanted):
+    with other_process.waiting(SECOND, wanted.hr[0], wanted.out) as other:
+        with other_process.is_named(other):
+            make_train_set(wanted)
+        assert (wanted.work / "recipe.json").exists(), "the other's work was thrown away"
+        other.kill()
+        other.wait()
+    make_train_set(wanted)
+    assert len(content(wanted)["HR"]) == 45
+    assert not list(wanted.out.glob(".*"))

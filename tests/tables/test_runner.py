@@ -8,6 +8,7 @@ import threading
 
 import cv2
 import numpy as np
+import other_process
 import photos
 import pytest
 import tiny
@@ -283,3 +284,18 @@ def test_the_sheet_of_crops_has_a_row_a_set(root, tmp_path):
     table = plan.read_table(root / "options/tables/t.yml")
     draw_sheet(table, runs[:3], root, tmp_path / "sheet.png")
     assert cv2.imread(str(tmp_path / "sheet.png")).std() > 10
+
+
+OTHER = """
+from pathlib import Path
+from srkd_plugin.utils.owner import owned
+with owned("table", Path(sys.argv[1])):
+    wait()
+"""
+
+
+def test_a_table_that_another_process_carries_out(root):
+    machine, runs = make(root)
+    with other_process.waiting(OTHER, machine.folder) as other, other_process.is_named(other):
+        machine.run_all(runs)
+    assert not (root / "calls.txt").exists()

@@ -11,6 +11,7 @@ import time
 import cached
 import lmdb
 import numpy as np
+import other_process
 import pytest
 import tiny
 import torch
@@ -245,3 +246,20 @@ def test_missing_cut_and_foreign_entries_are_repaired(opt, cache, tmp_path):
     assert "not in the cache" in problems["im0"] and "bytes, which is not a 48x40x3" in problems["im1"]
     assert "another image" in problems["im2"]
     assert stored(out) == good
+
+
+OTHER = """
+from pathlib import Path
+import cached, tiny
+from srkd_plugin.teacher_cache import make
+make._fill = wait
+cached.make(*map(Path, sys.argv[1:]))
+"""
+
+
+def test_a_cache_that_another_process_makes(opt, data, teacher_file, cache, tmp_path):
+    out = tmp_path / "c.lmdb"
+    with other_process.waiting(OTHER, data, teacher_file, out) as other, other_process.is_named(other):
+        make_cache(cached.job(opt, out))
+    make_cache(cached.job(opt, out))
+    assert stored(out) == stored(cache)
