@@ -40,7 +40,9 @@ class InputError(OptionsError):
         return type(self), (self.key, self.value, self.problem, self.remedy)
 
 
-def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least: float = 0.6) -> str:
+def nearest(
+    name: Any, known: Iterable[str], prefix: str = "Did you mean", least: float = 0.6, or_all: bool = True
+) -> str:
     """A sentence with the known name nearest to ``name`` (or names, on a tie), or with all of them if none is near.
 
     Args:
@@ -48,6 +50,7 @@ def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least
         known: What could have been meant.
         prefix: How the sentence begins.
         least: Likeness that is near, 0 to 1.
+        or_all: Whether all are named if none is near; otherwise the sentence is empty then.
 
     Example:
         >>> nearest("precison", ["precision", "compile"])
@@ -60,7 +63,7 @@ def nearest(name: Any, known: Iterable[str], prefix: str = "Did you mean", least
     best = max(likeness.values(), default=0.0)
     if best >= least:
         return f"{prefix} {' or '.join(repr(word) for word in known if likeness[word] == best)}?"
-    return f"Known: {', '.join(known)}." if known else ""
+    return f"Known: {', '.join(known)}." if known and or_all else ""
 
 
 def _short(value: Any, limit: int = 120) -> str:

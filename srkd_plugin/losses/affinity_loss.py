@@ -9,6 +9,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from srkd_plugin.losses.arguments import require_count, require_positive
 from srkd_plugin.losses.feature_maps import at_least_float32, check_pairs
 
 
@@ -34,20 +35,21 @@ def spatial_affinity_loss(
     Args:
         student_taps: ``(N, C_S, H, W)`` each.
         teacher_taps: ``(N, C_T, H, W)`` each, as many; no gradient reaches them.
-        eps: Added to the norms. A column of zeros has affinity 0 with every other.
-        chunk: Rows of A at a time.
+        eps: Added to the norms; > 0. A column of zeros has affinity 0 with every other.
+        chunk: Rows of A at a time; >= 1.
 
     Returns:
         0-dim tensor, float32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: The taps differ in number, or a pair in N, H or W.
+        ValueError: The taps differ in number, or a pair in N, H or W; a setting is out of its range.
 
     Example:
         >>> student, teacher = torch.rand(2, 8, 5, 7), torch.rand(2, 16, 5, 7)
         >>> spatial_affinity_loss([student], [teacher]).shape
         torch.Size([])
     """
+    _check_settings(eps, chunk)
     check_pairs(student_taps, teacher_taps, same_channels=False)
     with torch.autocast(student_taps[0].device.type, enabled=False):
         losses = [
@@ -65,13 +67,17 @@ class SpatialAffinityLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-8, chunk: int = 256) -> None:
         super().__init__()
-        if chunk < 1:
-            raise ValueError(f"chunk must be >= 1; got {chunk}")
+        _check_settings(eps, chunk)
         self.loss_weight, self.eps, self.chunk = loss_weight, eps, chunk
 
     def forward(self, student_taps: Sequence[Tensor], teacher_taps: Sequence[Tensor]) -> Tensor:
         """See :func:`spatial_affinity_loss`."""
         return self.loss_weight * spatial_affinity_loss(student_taps, teacher_taps, eps=self.eps, chunk=self.chunk)
+
+
+def _check_settings(eps: float, chunk: int) -> None:
+    require_positive("eps", eps)
+    require_count("chunk", chunk)
 
 
 def _unit_columns(features: Tensor, eps: float) -> Tensor:
@@ -82,7 +88,7 @@ def _unit_columns(features: Tensor, eps: float) -> Tensor:
 class _AffinityL1(torch.autograd.Function):
     """mean |S^T S - T^T T| of ``(N, C, M)`` columns, and its gradient for S, ``chunk`` rows at a time.
 
-    With G the sign of the difference, which is symmetric, the gradient is 2 S G / (N M M): one more product a chunk,
+    With G the sign of the difference, which is symmetric, the gradient is 2 S G / (N M M): one more product per chunk,
     made in the forward pass while the chunk is there.
     """
 
@@ -93,7 +99,7 @@ class _AffinityL1(torch.autograd.Function):
         for start in range(0, s.shape[2], chunk):
             rows = slice(start, start + chunk)
             difference = torch.bmm(s[:, :, rows].mT, s)
-            difference -= torch.bmm(t[:, :, rows].mT, t)  # not baddbmm: equal maps shall differ by exactly 0
+            difference -= torch.bmm(t[:, :, rows].mT, t)  # not baddbmm: equal maps must differ by exactly 0
             total += difference.abs().sum()
             if grad is not None:
                 grad[:, :, rows] = torch.bmm(s, difference.sign_().mT)

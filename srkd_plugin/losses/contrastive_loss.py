@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, Optional, get_args
+from typing import Any, Literal, Optional
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from srkd_plugin.losses.arguments import require_choice, require_positive
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_cosine, pairwise_l1, unit
 from srkd_plugin.parallel import ranks
@@ -75,22 +76,22 @@ def contrastive_loss(
         0-dim tensor.
 
     Raises:
-        ValueError: Shapes that differ or are not 4-dim, N < 2, ``lq`` missing or of another N or C, or settings that
-            exclude each other.
+        ValueError: Shapes that differ or are not 4-dim, N < 2, ``lq`` missing or of another N or C, a setting that is
+            not known or out of its range, or settings that exclude each other.
 
     Example:
         >>> student, teacher = torch.rand(4, 3, 16, 24), torch.rand(4, 3, 16, 24)
         >>> contrastive_loss(student, teacher).shape
         torch.Size([])
     """
-    _check_settings(similarity, form, temperature, center, eps)
+    _check_settings(similarity, form, temperature, negatives, negative_reduction, reduction, center, eps)
     check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
     with torch.autocast(student.device.type, enabled=False):
         inputs = lq if negatives == "lq_bicubic" else None
         s, t, *banks = _flattened_images(student, teacher, inputs, negatives)
         if center:
             s, t, *banks = (x - x.mean(dim=1, keepdim=True) for x in (s, t, *banks))
-        # [N, N] a bank; entry (i, i) is the image itself and no negative
+        # [N, N] per bank; entry (i, i) is the image itself and no negative
         own = torch.eye(len(s), dtype=torch.bool, device=s.device).repeat(1, len(banks))
         if similarity == "l1":
             positive = (s - t).abs().mean(dim=1)
@@ -117,7 +118,7 @@ class ContrastiveLoss(nn.Module):
             No effect in a run of one process.
 
     Raises:
-        ValueError: A setting is not among the known ones, or settings exclude each other.
+        ValueError: A setting is not known or out of its range, or settings exclude each other.
     """
 
     min_batch = 2
@@ -137,13 +138,7 @@ class ContrastiveLoss(nn.Module):
         gather_negatives: bool = False,
     ) -> None:
         super().__init__()
-        _check_choice("similarity", similarity, Similarity)
-        _check_choice("negatives", negatives, Negatives)
-        _check_choice("negative_reduction", negative_reduction, Reduction)
-        _check_choice("reduction", reduction, Reduction)
-        if form is not None:
-            _check_choice("form", form, Form)
-        _check_settings(similarity, form, temperature, center, eps)
+        _check_settings(similarity, form, temperature, negatives, negative_reduction, reduction, center, eps)
         if form == "ratio":
             warnings.warn(
                 "form: ratio is the paper's cosine formula to the letter. It has no lower bound and destroyed the "
@@ -223,17 +218,25 @@ def _count(own: Tensor) -> int:
     return own.shape[1] - own.shape[1] // own.shape[0]
 
 
-def _check_choice(name: str, value: object, choices: Any) -> None:
-    known = get_args(choices)
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-
-
-def _check_settings(similarity: str, form: Optional[str], temperature: float, center: bool, eps: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be > 0; got {temperature}")
-    if not eps > 0:
-        raise ValueError(f"eps must be > 0; got {eps}")
+def _check_settings(
+    similarity: Similarity,
+    form: Optional[Form],
+    temperature: float,
+    negatives: Negatives,
+    negative_reduction: Reduction,
+    reduction: Reduction,
+    center: bool,
+    eps: float,
+) -> None:
+    require_choice("similarity", similarity, Similarity)
+    require_choice("negatives", negatives, Negatives)
+    require_choice("negative_reduction", negative_reduction, Reduction)
+    require_choice("reduction", reduction, Reduction)
+    require_choice("center", center, Literal[True, False])
+    if form is not None:
+        require_choice("form", form, Form)
+    require_positive("temperature", temperature)
+    require_positive("eps", eps)
     if similarity == "l1":
         for name, value, unset in (("form", form, None), ("temperature", temperature, 1.0), ("center", center, False)):
             if value != unset:

@@ -10,7 +10,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkd_plugin.losses.arguments import require_choice, require_positive
 from srkd_plugin.losses.feature_maps import at_least_float32, check_pairs
+from srkd_plugin.losses.images import check_outputs
 
 Criterion = Literal["l1", "l2"]
 
@@ -36,12 +38,13 @@ def feature_loss(
         0-dim tensor, float32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: The taps differ in number or shape.
+        ValueError: The taps differ in number or shape, or the criterion is not known.
 
     Example:
         >>> feature_loss([torch.zeros(2, 8, 5, 7)], [torch.ones(2, 8, 5, 7)])
         tensor(1.)
     """
+    require_choice("criterion", criterion, Criterion)
     check_pairs(student_taps, teacher_taps, same_channels=True)
     distance = F.l1_loss if criterion == "l1" else F.mse_loss
     losses = [distance(at_least_float32(s), at_least_float32(t.detach())) for s, t in zip(student_taps, teacher_taps)]
@@ -75,16 +78,21 @@ def local_selective_feature_loss(
         teacher: The same of the teacher.
         student_taps: ``(N, C', H, W)`` each: the connectors' outputs.
         teacher_taps: ``(N, C', H, W)`` each; no gradient reaches them.
-        eps: In units of the images.
+        eps: In units of the images; > 0.
 
     Returns:
         0-dim tensor, float32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: The taps differ in number or shape.
+        ValueError: The images differ in shape, the taps in number or shape, or both in N; ``eps`` is out of its range.
     """
+    require_positive("eps", eps)
+    check_outputs(student, teacher)
     check_pairs(student_taps, teacher_taps, same_channels=True)
-    error = at_least_float32(student.detach() - teacher.detach()).abs().mean(dim=1, keepdim=True)
+    for i, s in enumerate(student_taps):
+        if len(s) != len(student):
+            raise ValueError(f"tap {i} is of {len(s)} images, and there are {len(student)}")
+    error = (at_least_float32(student.detach()) - at_least_float32(teacher.detach())).abs().mean(dim=1, keepdim=True)
     losses = []
     for s, t in zip(student_taps, teacher_taps):
         height, width = s.shape[-2:]
@@ -103,8 +111,7 @@ class FeatureLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, criterion: Criterion = "l2") -> None:
         super().__init__()
-        if criterion not in ("l1", "l2"):
-            raise ValueError(f"criterion must be l1 or l2; got {criterion!r}")
+        require_choice("criterion", criterion, Criterion)
         self.loss_weight, self.criterion = loss_weight, criterion
 
     def forward(self, student_taps: Sequence[Tensor], teacher_taps: Sequence[Tensor]) -> Tensor:
@@ -120,6 +127,7 @@ class LocalSelectiveFeatureLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-6) -> None:
         super().__init__()
+        require_positive("eps", eps)
         self.loss_weight, self.eps = loss_weight, eps
 
     def forward(

@@ -8,24 +8,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkd_plugin.losses.feature_maps import require_values
+
 
 def check_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor]) -> None:
     """Check that a batch's outputs can be compared with each other, and with its inputs.
 
     Raises:
-        ValueError: Shapes that differ or are not 4-dim, N < 2, or ``lq`` missing or of another N or C.
+        ValueError: Shapes that differ or are not 4-dim, N < 2, empty images, whole numbers as values, or ``lq``
+            missing or of another N or C.
+    """
+    check_outputs(student, teacher)
+    if len(student) < 2:
+        raise ValueError("a batch of 1 image has no negatives; N >= 2 is needed")
+    if lq is None:
+        raise ValueError("negatives='lq_bicubic' needs lq, the batch's inputs")
+    if lq.dim() != 4 or lq.shape[:2] != student.shape[:2]:
+        raise ValueError(f"lq must have N and C of the outputs, {tuple(student.shape[:2])}; got {tuple(lq.shape)}")
+    require_values("lq", lq)
+
+
+def check_outputs(student: Tensor, teacher: Tensor) -> None:
+    """Check that two batches of outputs can be compared image by image.
+
+    Raises:
+        ValueError: Shapes that differ or are not 4-dim, empty images, or whole numbers as values.
     """
     if student.dim() != 4 or student.shape != teacher.shape:
         raise ValueError(
             "student and teacher must be (N, C, H, W) of equal shape; "
             f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
-    if len(student) < 2:
-        raise ValueError("a batch of 1 image has no negatives; N >= 2 is needed")
-    if lq is None:
-        raise ValueError("negatives='lq_bicubic' needs lq, the batch's inputs")
-    if lq.shape[:2] != student.shape[:2]:
-        raise ValueError(f"lq must have N and C of the outputs, {tuple(student.shape[:2])}; got {tuple(lq.shape)}")
+    require_values("student", student)
+    require_values("teacher", teacher)
 
 
 def upscale_bicubic(lq: Tensor, size: torch.Size) -> Tensor:

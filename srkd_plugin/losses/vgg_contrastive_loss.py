@@ -9,6 +9,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from srkd_plugin.losses.arguments import require_count, require_positive, require_weights
 from srkd_plugin.losses.feature_maps import at_least_float32
 from srkd_plugin.losses.images import check_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_l1
@@ -38,7 +39,7 @@ def vgg_contrastive_loss(
         L = \sum_j w_j \frac{\text{mean} |\phi_j(S) - \phi_j(T)|}
             {\text{mean} \sum_k |\phi_j(S) - \phi_j(B_{+k})| + \epsilon}
 
-    The means are over all elements of the batch: one ratio a layer, and not one an image. The value does not depend
+    The means are over all elements of the batch: one ratio per layer, and not one per image. The value does not depend
     on the range of the images as long as ``extract`` sees the same; CSD's own weight for it, 200, stands beside an L1
     loss in 0..255 and is 200/255 = 0.784 in 0..1.
 
@@ -50,21 +51,23 @@ def vgg_contrastive_loss(
         teacher: The same of the teacher.
         lq: ``(N, C, h, w)``, the inputs.
         extract: The feature maps of a batch of images, ``(N, ...)`` each, e.g. :class:`VGG19Features`.
-        layer_weights: w_j, one a feature map.
-        num_negatives: K; at most N - 1 are there.
-        eps: Added to the denominators, in units of the features.
+        layer_weights: w_j, one per feature map; >= 0.
+        num_negatives: K, >= 1; at most N - 1 are there.
+        eps: Added to the denominators, in units of the features; > 0.
 
     Returns:
         0-dim tensor, float32 (float64 for float64 features).
 
     Raises:
-        ValueError: Shapes that differ or are not 4-dim, N < 2, or another number of weights than of feature maps.
+        ValueError: Shapes that differ or are not 4-dim, N < 2, another number of weights than of feature maps, or a
+            setting that is out of its range.
 
     Example:
         >>> student, teacher, lq = torch.rand(3, 3, 8, 12), torch.rand(3, 3, 8, 12), torch.rand(3, 3, 4, 6)
         >>> vgg_contrastive_loss(student, teacher, lq, lambda x: [x, x**2], layer_weights=[1.0, 0.5]).shape
         torch.Size([])
     """
+    _check_settings(layer_weights, num_negatives, eps)
     check_images(student, teacher, lq)
     with torch.autocast(student.device.type, enabled=False):
         with torch.no_grad():
@@ -116,10 +119,7 @@ class VGGContrastiveLoss(nn.Module):
         gather_negatives: bool = False,
     ) -> None:
         super().__init__()
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives must be >= 1; got {num_negatives}")
-        if not eps > 0:
-            raise ValueError(f"eps must be > 0; got {eps}")
+        _check_settings(LAYER_WEIGHTS, num_negatives, eps)
         self.loss_weight, self.num_negatives, self.eps = loss_weight, num_negatives, eps
         self.gather_negatives = gather_negatives
         self.vgg = VGG19Features(vgg_weights)
@@ -131,6 +131,12 @@ class VGGContrastiveLoss(nn.Module):
         return self.loss_weight * vgg_contrastive_loss(
             student, teacher, lq, self.vgg, num_negatives=self.num_negatives, eps=self.eps
         )
+
+
+def _check_settings(layer_weights: Sequence[float], num_negatives: int, eps: float) -> None:
+    require_weights("layer_weights", layer_weights)
+    require_count("num_negatives", num_negatives)
+    require_positive("eps", eps)
 
 
 def _negative_pairs(images: int, num_negatives: int, device: torch.device) -> Tensor:

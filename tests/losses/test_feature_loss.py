@@ -104,5 +104,5 @@ def test_half_precision_is_computed_in_float32(dtype):
 def test_channels_that_differ_ask_for_a_connector():
     with pytest.raises(ValueError, match=r"tap 0: .*got \(1, 2, 3, 3\) and \(1, 4, 3, 3\); a connector"):
         feature_loss([torch.rand(1, 2, 3, 3)], [torch.rand(1, 4, 3, 3)])
-    with pytest.raises(ValueError, match="criterion must be l1 or l2; got 'l3'"):
+    with pytest.raises(ValueError, match="criterion must be one of l1, l2; got 'l3'"):
         FeatureLoss(criterion="l3")
