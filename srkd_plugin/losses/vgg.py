@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
+from urllib.request import urlopen
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
+from tqdm import tqdm
 
 from srkd_plugin.errors import InputError, OptionsError
+from srkd_plugin.utils.files import open_atomically
 from srkd_plugin.utils.weights import load_weights_file, without_wrappers
 
 KEY = "vgg_weights"
 LAYERS = {"relu1_1": 1, "relu2_1": 6, "relu3_1": 11, "relu4_1": 20, "relu5_1": 29}
 """Index of each layer in torchvision's ``features``."""
 SMALLEST_SIDE = 16
-"""Of an image, in pixels: relu5_1 comes after four poolings."""
+"""Side that an image must have at least, in pixels: relu5_1 comes after four poolings."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CONNECT_SECONDS = 20
+"""How long the server may be silent: behind a firewall that drops connections the download must fail, and not wait."""
 
 
 class VGG19Features(nn.Module):
@@ -94,24 +97,29 @@ def _torchvisions_file() -> Path:
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if file.is_file():
         return file
-    hash_prefix = file.stem.rsplit("-", 1)[1]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _timeout(CONNECT_SECONDS):
-            torch.hub.download_url_to_file(url, str(file), hash_prefix)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        _download(url, file, hash_prefix=file.stem.rsplit("-", 1)[1])
+    except OSError as error:  # URLError and time-outs are OSErrors
         problem = f"VGG19's weights are not at {file} and cannot be downloaded from {url} ({error})"
         remedy = f"Download them elsewhere, and write {KEY}: <path of the file>, or put the file there."
         raise OptionsError(KEY, None, problem, remedy) from error
     return file
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[Any]:
-    """For connections opened in the block: a machine behind a silent firewall is to fail, and not to wait."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _download(url: str, file: Path, hash_prefix: str) -> None:
+    """Download a file, whole or not at all; torch.hub's function has no timeout but one of the whole process.
+
+    Raises:
+        OSError: It cannot be had, or its sha256 begins otherwise.
+    """
+    digest = hashlib.sha256()
+    with urlopen(url, timeout=CONNECT_SECONDS) as response, open_atomically(file) as out:
+        total = int(response.headers.get("Content-Length") or 0)
+        with tqdm(desc=file.name, total=total or None, unit="B", unit_scale=True, unit_divisor=1024) as progress:
+            while chunk := response.read(1 << 20):
+                digest.update(chunk)
+                out.write(chunk)
+                progress.update(len(chunk))
+        if not digest.hexdigest().startswith(hash_prefix):
+            raise OSError(f"what came has the sha256 {digest.hexdigest()}, and must begin with {hash_prefix}")

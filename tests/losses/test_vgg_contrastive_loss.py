@@ -1,6 +1,10 @@
 """vgg_contrastive_loss against CSD's formula in float64; VGG19's features against torchvision's own network."""
 
+import hashlib
+import io
 import socket
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -207,16 +211,38 @@ def test_torchvisions_own_weights_come_from_torchs_cache(tmp_path, vgg_file, mon
     assert all(torch.equal(value, expected[name]) for name, value in VGG19Features().state_dict().items())
 
 
-def test_or_are_downloaded_once_with_their_hash_checked(tmp_path, vgg_file, monkeypatch):
-    def download(url, dst, hash_prefix):
-        assert (url, hash_prefix) == ("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d")
-        assert socket.getdefaulttimeout() == vgg.CONNECT_SECONDS
-        (tmp_path / "hub/checkpoints/vgg19-dcbb9e9d.pth").symlink_to(vgg_file)
+class Response(io.BytesIO):
+    headers: ClassVar = {}
+
+
+@pytest.fixture
+def server(tmp_path, vgg_file, monkeypatch):
+    """Gives the weights at their address, and notes the timeout of each connection; the cache is empty."""
+    timeouts = []
+
+    def urlopen(url, timeout=None):
+        assert url == vgg.VGG19_Weights.IMAGENET1K_V1.url
+        assert socket.getdefaulttimeout() is None, "that of the whole process"
+        timeouts.append(timeout)
+        return Response(vgg_file.read_bytes())
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    assert len(VGG19Features()(torch.rand(1, 3, 16, 16))) == 5
-    assert socket.getdefaulttimeout() is None
+    monkeypatch.setattr(vgg, "urlopen", urlopen)
+    return timeouts
+
+
+def test_or_are_downloaded_once_with_a_timeout_of_the_connection(server, vgg_file, monkeypatch):
+    url = f"https://example.org/vgg19-{hashlib.sha256(vgg_file.read_bytes()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(vgg, "VGG19_Weights", SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url)))
+    for _ in range(2):
+        assert len(VGG19Features()(torch.rand(1, 3, 16, 16))) == 5
+    assert server == [vgg.CONNECT_SECONDS]
+
+
+def test_a_download_of_another_hash_is_refused_and_leaves_nothing(server, tmp_path):
+    with pytest.raises(OptionsError, match="has the sha256 .* and must begin with dcbb9e9d"):
+        VGG19Features()
+    assert not list((tmp_path / "hub/checkpoints").iterdir())
 
 
 def test_offline_the_error_says_what_to_do(tmp_path, monkeypatch):
