@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -20,10 +20,6 @@ class Measured(NamedTuple):
     """In the loader's order."""
     path: str
     metrics: dict[str, Any]
-
-
-class _ShareDone(Exception):
-    """Leaves BasicSR's validation after a rank's last image, before it averages over that rank's images alone."""
 
 
 class _Share:
@@ -55,7 +51,6 @@ class _Share:
             self.measured.append(Measured(index, image["lq_path"][0], found))
             if found:
                 self._model.metric_results = dict.fromkeys(found, 0)
-        raise _ShareDone
 
 
 def validate_split(
@@ -79,13 +74,17 @@ def validate_split(
         RuntimeError: The ranks do not have the same images in the same order; on every rank.
     """
     share = _Share(loader, model)
-    with _bare_student(model), suppress(_ShareDone):
-        validate(share, current_iter, tb_logger, save_img)
+    with _bare_student(model), _no_results(model):
+        if len(share):
+            validate(share, current_iter, tb_logger, save_img)
     measured = sorted(image for images in ranks.gather_objects(share.measured) for image in images)
     _check_partition(measured, len(share.dataset))
     if not model.opt["val"].get("metrics"):
         return
     name = share.dataset.opt["name"]
+    if not len(share):  # what SRModel prepares for its sums
+        model.metric_results = dict.fromkeys(model.opt["val"]["metrics"], 0)
+        model._initialize_best_metric_results(name)
     for metric in model.metric_results:
         value = sum(image.metrics[metric] for image in measured) / len(measured)
         model.metric_results[metric] = value
@@ -106,6 +105,19 @@ def _bare_student(model: SRModel) -> Iterator[None]:
         yield
     finally:
         model.net_g = wrapped
+
+
+@contextmanager
+def _no_results(model: SRModel) -> Iterator[None]:
+    """Keep BasicSR's validation from noting and logging the means of one rank's images as those of the set."""
+    methods = ("_update_best_metric_result", "_log_validation_metric_values")
+    for method in methods:
+        setattr(model, method, lambda *arguments: None)
+    try:
+        yield
+    finally:
+        for method in methods:
+            delattr(model, method)
 
 
 def _check_partition(measured: list[Measured], count: int) -> None:
