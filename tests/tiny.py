@@ -187,13 +187,27 @@ def copy_basicsr(root: Path) -> Path:
     return root
 
 
+def child_environment(python: Any = sys.executable, **more: str) -> dict[str, str]:
+    """Environment of a process that imports the plugin that is tested, and not the one that happens to be installed.
+
+    Args:
+        python: The Python that it runs; one that is not that of the tests imports what is installed for it alone.
+        **more: Further variables; what is in ``PYTHONPATH`` is found before all else.
+    """
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+    paths = [more.get("PYTHONPATH")]
+    if str(python) == sys.executable:
+        paths += [str(PROJECT), os.environ.get("PYTHONPATH")]
+    env["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return env
+
+
 def run(*arguments: Any, cwd: Path, python: Any = sys.executable, **environment: str) -> subprocess.CompletedProcess:
     """Run Python and return what it printed, both streams together in ``stdout``."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment}
     return subprocess.run(
         [str(python), *map(str, arguments)],
         cwd=cwd,
-        env=env,
+        env=child_environment(python, **environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

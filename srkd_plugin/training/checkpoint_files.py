@@ -12,13 +12,14 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.utils.files import UNFINISHED, open_atomically, sha256_of_file
+from srkd_plugin.utils.files import open_atomically, remove_unfinished, sha256_of_file
 from srkd_plugin.utils.weights import load_weights_file
 
 NET_DIGEST = "net_g_sha256"
@@ -37,7 +38,7 @@ def save_verified(content: Any, path: Path) -> str:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-    _remove_unfinished(path.parent)
+    remove_unfinished(path.parent)
     with open_atomically(path) as file:
         file.write(buffer.getbuffer())
         file.flush()
@@ -46,12 +47,6 @@ def save_verified(content: Any, path: Path) -> str:
             raise OSError(f"{path} was not read back as it was written")
     _sync_folder(path.parent)
     return digest
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed run left; only one process writes checkpoints of an experiment."""
-    for file in folder.glob(f".*{UNFINISHED}"):
-        file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -115,17 +110,61 @@ def iterations_in(folder: Path, prefix: str, suffix: str) -> list[int]:
     return sorted((int(middle) for middle in middles if middle.isdecimal()), reverse=True)
 
 
-def remove_all_but(keep: set[int], newest: int, models: Path, states: Path) -> list[int]:
+def save_pair(student: Any, state: Mapping[str, Any], models: Path, states: Path) -> str:
+    """Save a checkpoint: the student's file, then the state, which names it; both, or neither.
+
+    Args:
+        student: Content of the student's file.
+        state: Content of the state; ``iter`` is its iteration, and the student's sha256 is added.
+        models: Folder of the student's file.
+        states: Folder of the state.
+
+    Returns:
+        The sha256 of the student's file, in hexadecimal.
+
+    Raises:
+        OSError, RuntimeError: It cannot be saved; see :func:`save_verified`. torch reports some failed writes by the
+            latter.
+    """
+    net, state_file = models / f"net_g_{state['iter']}.pth", states / f"{state['iter']}.state"
+    digest = save_verified(student, net)
+    try:
+        save_verified({**state, NET_DIGEST: digest}, state_file)
+    except (OSError, RuntimeError):
+        if not state_file.exists():  # the disk had room for the student alone, which takes the room of the next
+            with suppress(OSError):
+                net.unlink()
+        raise
+    return digest
+
+
+def remove_all_but(
+    keep: set[int], newest: int, models: Path, states: Path, warn: Callable[[Path, OSError], None]
+) -> list[int]:
     """Remove checkpoints that are older than ``newest`` and not in ``keep``; ``newest`` was just saved and verified.
+
+    Args:
+        keep: Iterations that stay.
+        newest: The newest one; it and later ones stay.
+        models: Folder of the students' files.
+        states: Folder of the states.
+        warn: Called with a file that cannot be removed, and why.
 
     Returns:
         The iterations that are gone.
     """
     there = {*iterations_in(states, "", ".state"), *iterations_in(models, "net_g_", ".pth")}
-    gone = sorted(iteration for iteration in there if iteration < newest and iteration not in keep)
-    for iteration in gone:  # the state first: a state without its student would count as broken
-        (states / f"{iteration}.state").unlink(missing_ok=True)
-        (models / f"net_g_{iteration}.pth").unlink(missing_ok=True)
+    gone = []
+    for iteration in sorted(iteration for iteration in there if iteration < newest and iteration not in keep):
+        # the state first: a state without its student would count as broken
+        file = states / f"{iteration}.state"
+        try:
+            file.unlink(missing_ok=True)
+            file = models / f"net_g_{iteration}.pth"
+            file.unlink(missing_ok=True)
+            gone.append(iteration)
+        except OSError as error:
+            warn(file, error)
     return gone
 
 

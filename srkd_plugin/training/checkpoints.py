@@ -13,7 +13,14 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from srkd_plugin.options.sections import CheckpointsSection
-from srkd_plugin.training.checkpoint_files import NET_DIGEST, best_iteration, remove_all_but, save_verified
+from srkd_plugin.training.checkpoint_files import (
+    NET_DIGEST,
+    best_iteration,
+    iterations_in,
+    remove_all_but,
+    save_pair,
+    save_verified,
+)
 
 
 class Checkpoints:
@@ -24,7 +31,7 @@ class Checkpoints:
         section: Which checkpoints stay.
 
     Attributes:
-        validations: The mean of each metric over the validation sets, by iteration.
+        validations: ``validations[iteration][set][metric]``, the mean of a metric over the images of a validation set.
     """
 
     def __init__(self, opt: Mapping[str, Any], section: CheckpointsSection) -> None:
@@ -33,13 +40,15 @@ class Checkpoints:
         self.section = section
         self.metrics = (opt.get("val") or {}).get("metrics") or {}
         self.validations: dict[int, dict[str, dict[str, float]]] = {}
-        self._last: Optional[tuple[int, str, Mapping[str, Any]]] = None
+        self._last: Optional[tuple[str, Mapping[str, Any]]] = None  # the sha256 of the student, and the state
+        self._unremovable: set[Path] = set()
 
     def save(self, iteration: int, student: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
         """Save a checkpoint; then remove those that are not to stay.
 
         Args:
-            iteration: Its iteration, -1 at the end of training: then the student alone is saved, as ``latest``.
+            iteration: Iteration of the checkpoint, -1 at the end of training: then the student alone is saved, as
+                ``latest``.
             student: What goes into its file: state dicts by ``params`` and ``params_ema``.
             state: All else.
 
@@ -50,11 +59,12 @@ class Checkpoints:
             FloatingPointError: The student's weights are not finite; nothing was saved.
         """
         _refuse_nonfinite(student)
-        name = "latest" if iteration == -1 else str(iteration)
+        name, digest = "latest" if iteration == -1 else str(iteration), ""
         try:
-            digest = save_verified(student, self.models / f"net_g_{name}.pth")
-            if iteration != -1:
-                self._save_state(iteration, digest, state)
+            if iteration == -1:
+                save_verified(student, self.models / "net_g_latest.pth")
+            else:
+                digest = save_pair(student, self._with_validations(state), self.models, self.states)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
             get_root_logger().error(
                 f"Checkpoint {name} was NOT saved: {error}. Earlier checkpoints are untouched. Is the disk full?"
@@ -62,38 +72,56 @@ class Checkpoints:
             return False
         get_root_logger().info(f"Checkpoint {name} was saved and read back.")
         if iteration != -1:
-            self._last = iteration, digest, state
+            self._last = digest, state
             self._remove_others(iteration)
         return True
 
-    def _save_state(self, iteration: int, digest: str, state: Mapping[str, Any]) -> None:
-        content = {**state, NET_DIGEST: digest, "validations": self.validations}
-        save_verified(content, self.states / f"{iteration}.state")
+    def resumed(self, state: Mapping[str, Any], file: Path) -> None:
+        """Go on from a training state of this or another experiment.
+
+        Args:
+            state: The state.
+            file: Where it was read. If it is this experiment's, results of its iteration are still added to it.
+        """
+        self.validations = dict(state.get("validations") or {})
+        own = file.resolve() == (self.states / f"{state['iter']}.state").resolve()
+        self._last = (state[NET_DIGEST], state) if own and NET_DIGEST in state else None
+
+    def _with_validations(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return {**state, "validations": self.validations}
 
     def validated(self, iteration: int, dataset: str, results: Mapping[str, float]) -> None:
         """Note the results of a validation; BasicSR saves before it validates, so the state is written once more."""
         by_set = self.validations.setdefault(iteration, {})
         by_set[dataset] = {metric: float(value) for metric, value in results.items()}
-        if self._last is None or self._last[0] != iteration:
+        if self._last is None or not self.is_saved(iteration):
             return
+        digest, state = self._last
         try:
-            self._save_state(*self._last)
+            save_verified({**self._with_validations(state), NET_DIGEST: digest}, self.states / f"{iteration}.state")
         except OSError as error:
             get_root_logger().error(f"The results of iteration {iteration} were NOT added to its state: {error}")
 
     def is_saved(self, iteration: int) -> bool:
-        """Whether the last checkpoint that was saved is of this iteration."""
-        return self._last is not None and self._last[0] == iteration
+        """Whether the last checkpoint that was saved, or resumed from, is of this iteration."""
+        return self._last is not None and self._last[1]["iter"] == iteration
 
     def _remove_others(self, newest: int) -> None:
         if self.section.keep_last is None:
             return
-        from_disk = {int(f.stem) for f in self.states.glob("*.state") if f.stem.isdecimal() and int(f.stem) <= newest}
+        found = [i for i in iterations_in(self.states, "", ".state") if i <= newest]
+        from_disk = {i for i in found if os.path.isfile(self.states / f"{i}.state")}
         keep = set(sorted(from_disk, reverse=True)[: self.section.keep_last])
         best = self._best(from_disk)
-        gone = remove_all_but(keep if best is None else keep | {best}, newest, self.models, self.states)
+        keep = keep if best is None else keep | {best}
+        gone = remove_all_but(keep, newest, self.models, self.states, self._warn_once)
         if gone:
             get_root_logger().info(f"Checkpoints removed (keep_last, keep_best): {', '.join(map(str, gone))}.")
+
+    def _warn_once(self, file: Path, error: OSError) -> None:
+        if file not in self._unremovable:
+            self._unremovable.add(file)
+            get_root_logger().warning(f"{file} was NOT removed (keep_last), and stays: {error}.")
 
     def _best(self, candidates: set[int]) -> Optional[int]:
         metric = self.section.keep_best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Optional
 
 from basicsr.models.sr_model import SRModel
@@ -33,7 +34,7 @@ class ResumableModel(SRModel):
         self.finite_steps = FiniteSteps(ours.nonfinite)
         self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
-        self._resumed_at: Optional[int] = None
+        self._resumed_at: Optional[int] = None  # until then
 
     def _own_state(self) -> dict[str, Any]:
         """What a derived model adds to the training state."""
@@ -50,8 +51,7 @@ class ResumableModel(SRModel):
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """SRModel's; before it, the run ends if it was asked to: all of the iteration before is done here."""
-        if self._resumed_at == current_iter - 1:
-            self._validate_if_missed(current_iter - 1)
+        self._validate_what_was_missed()
         if self.finite_steps.ending:
             self._save_and_end(current_iter - 1)
         super().update_learning_rate(current_iter, warmup_iter)
@@ -69,6 +69,7 @@ class ResumableModel(SRModel):
             FloatingPointError: The student's weights are not finite; nothing was saved.
             OSError: The weights at the end of training (``current_iter`` -1) cannot be saved.
         """
+        self._validate_what_was_missed()
         if not self._save(epoch, current_iter) and current_iter == -1:
             raise OSError("the weights at the end of training were not saved; free the disk, and use --auto_resume")
 
@@ -99,7 +100,8 @@ class ResumableModel(SRModel):
         super().resume_training(resume_state)
         self._load_own_state(resume_state)
         self.finite_steps.skipped = resume_state.get("skipped", 0)
-        self._replay_validations(resume_state.get("validations") or {})
+        self.checkpoints.resumed(resume_state, Path(self.opt["path"].get("resume_state") or ""))
+        self._replay_validations(self.checkpoints.validations)
         self._resumed_at = resume_state["iter"]
         saved = resume_state.get("ranks") or []
         if len(saved) == self.opt["world_size"]:
@@ -110,7 +112,6 @@ class ResumableModel(SRModel):
 
     def _replay_validations(self, validations: Mapping[int, dict[str, dict[str, float]]]) -> None:
         """Restore the record of the best results, which SRModel forgets."""
-        self.checkpoints.validations = dict(validations)
         metrics = (self.opt.get("val") or {}).get("metrics") or {}
         for iteration in sorted(validations):
             for dataset, results in validations[iteration].items():
@@ -118,10 +119,13 @@ class ResumableModel(SRModel):
                 for metric in metrics.keys() & results.keys():
                     self._update_best_metric_result(dataset, metric, results[metric], iteration)
 
-    def _validate_if_missed(self, iteration: int) -> None:
-        """BasicSR validates after it saves: a run that is killed in between has the checkpoint and no results."""
-        section = self.opt.get("val")
-        if not section or not section.get("metrics") or iteration % section["val_freq"]:
+    def _validate_what_was_missed(self) -> None:
+        """BasicSR validates after it saves: a run that is killed in between has the checkpoint and no results.
+
+        Called before the first step after a resume, or at the end of a run that has none left.
+        """
+        section, iteration, self._resumed_at = self.opt.get("val"), self._resumed_at, None
+        if iteration is None or not section or not section.get("metrics") or iteration % section["val_freq"]:
             return
         for loader in self.trainer_data.val_loaders:
             if loader.dataset.opt["name"] not in self.checkpoints.validations.get(iteration, {}):

@@ -6,11 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from srkd_plugin.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody is told of others then
+    fcntl = None  # type: ignore[assignment]
 
 UNFINISHED = ".unfinished"
 """What the name of a file or folder that is being written ends with."""
@@ -25,13 +30,38 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
-        with open(unfinished, "wb") as file:
+        with _open_locked(unfinished) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(unfinished, path)
+            os.replace(unfinished, path)  # while it is locked: remove_unfinished of another process leaves it alone
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove files that killed processes left in :func:`open_atomically`, and none that is being written."""
+    for file in folder.glob(f".*{UNFINISHED}"):
+        with suppress(OSError), open(file, "r+b") as left:
+            _lock(left, wait=False)
+            file.unlink()
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    """A new file that is locked as long as it is open, or until its process is killed."""
+    while True:
+        file = open(path, "wb")  # noqa: SIM115 (the caller closes it)
+        with suppress(OSError):  # file systems without locks: remove_unfinished removes nothing there
+            _lock(file, wait=True)
+        if path.exists():
+            return file
+        file.close()  # it was taken for one that is left, in the moment before it was locked
+
+
+def _lock(file: BinaryIO, wait: bool) -> None:
+    if fcntl is None:
+        raise OSError("there are no locks here")
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -72,6 +72,18 @@ def test_taps_are_before_and_after_the_addition_in_place():
     assert (found["body.0.conv1"] < 0).any(), "the tap was overwritten by the ReLU"
 
 
+def test_an_input_is_recorded_as_the_module_was_given_it():
+    """EDSR's ReLU writes over its input, which is conv1's output."""
+    torch.manual_seed(0)
+    net = edsr(tiny.STUDENT)
+    taps = Taps(net, ["body.0.conv1", "body.0.relu@in"], key="k")
+    with taps.recording() as maps, torch.no_grad():
+        net(torch.rand(2, 3, 5, 7))
+        found = dict(maps)
+    assert (found["body.0.relu@in"] < 0).any()
+    torch.testing.assert_close(found["body.0.relu@in"], found["body.0.conv1"], rtol=0, atol=0)
+
+
 def test_nothing_is_recorded_or_kept_outside_of_the_block():
     net = edsr(tiny.STUDENT)
     taps = Taps(net, ["body.0"], key="k")

@@ -184,7 +184,13 @@ def test_the_command(opt, tmp_path):
     script = tiny.PROJECT / "scripts/verify_teacher.py"
 
     def command(*arguments):
-        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, script, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=tiny.child_environment(),
+        )
 
     done = command("-opt", path)
     assert done.returncode == 0, done.stderr

@@ -187,7 +187,13 @@ def test_the_command(tmp_path):
     torch.save(official().state_dict(), path)
 
     def command(*arguments):
-        return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, SCRIPT, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=tiny.child_environment(),
+        )
 
     shown = command(path, "--out", tmp_path / "edsr.pth")
     assert shown.returncode == 0, shown.stderr

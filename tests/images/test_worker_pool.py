@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.worker_pool import WorkerKilled, default_workers, map_images
@@ -72,8 +73,8 @@ def test_workers_end_with_a_killed_parent(tmp_path):
         "import pathlib, test_worker_pool as t;"
         f"list(t.map_images(t.say_pid_and_wait, [pathlib.Path({str(tmp_path)!r})] * 40, 2, 'waiting'))"
     )
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+    environment = tiny.child_environment(PYTHONPATH=str(Path(__file__).parent))
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
     parent.kill()
     parent.wait()

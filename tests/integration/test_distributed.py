@@ -61,10 +61,9 @@ def pair(data, teacher_file, tmp_path_factory):
     scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
     scontrol.chmod(0o755)
     set_by_launchers = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {k: v for k, v in os.environ.items() if k not in set_by_launchers}
+    environment = {k: v for k, v in tiny.child_environment().items() if k not in set_by_launchers}
     environment.update(SLURM_NTASKS="2", SLURM_NODELIST="node[1-2]", SRKD_DIST_TIMEOUT=str(TIME_LIMIT))
-    environment.update(PATH=f"{root}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=str(tiny.PROJECT / "tests"))
-    environment.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    environment.update(PATH=f"{root}{os.pathsep}{os.environ['PATH']}")
     command = [sys.executable, rank_cases.__file__, root / "content.pt", root]
     processes = []
     for rank in (0, 1):

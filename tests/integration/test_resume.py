@@ -46,7 +46,7 @@ def start(checkout, opt, *more, processes=1):
     file = tiny.write_options(opt, checkout / "options.yml")
     launcher = ["--launcher", "pytorch"] if processes > 1 else []
     command = [sys.executable, *LAUNCH[processes], "basicsr/train.py", "-opt", file, "--auto_resume", *launcher, *more]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = tiny.child_environment()
     log = open(checkout / "log.txt", "ab")  # noqa: SIM115 (the process writes to it)
     return subprocess.Popen(
         list(map(str, command)), cwd=checkout, env=env, stdout=log, stderr=log, start_new_session=True

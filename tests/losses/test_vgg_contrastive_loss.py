@@ -240,7 +240,7 @@ def test_or_are_downloaded_once_with_a_timeout_of_the_connection(server, vgg_fil
 
 
 def test_a_download_of_another_hash_is_refused_and_leaves_nothing(server, tmp_path):
-    with pytest.raises(OptionsError, match="has the sha256 .* and must begin with dcbb9e9d"):
+    with pytest.raises(OptionsError, match=r"has the sha256 .* and must begin with dcbb9e9d"):
         VGG19Features()
     assert not list((tmp_path / "hub/checkpoints").iterdir())
 

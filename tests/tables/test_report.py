@@ -140,10 +140,11 @@ def test_the_command_merges_folders_and_writes_into_none_of_them(tmp_path):
     stored, out = tiny.PROJECT / "docs/results/cpu", tmp_path / "out"
     command = [sys.executable, "scripts/run_table.py", "report", "options/tables/cpu.yml"]
     command += ["--results", str(stored), str(stored)]
-    refused = subprocess.run(command, cwd=tiny.PROJECT, capture_output=True, text=True)
+    how = {"cwd": tiny.PROJECT, "env": tiny.child_environment(), "capture_output": True, "text": True}
+    refused = subprocess.run(command, **how)
     assert refused.returncode == 2
     assert "--out" in refused.stderr
-    done = subprocess.run([*command, "--out", str(out)], cwd=tiny.PROJECT, capture_output=True, text=True)
+    done = subprocess.run([*command, "--out", str(out)], **how)
     assert done.returncode == 0, done.stderr
     assert (out / "table.md").read_text() == (stored / "table.md").read_text()
     assert load(out) == load(stored)

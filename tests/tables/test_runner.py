@@ -165,7 +165,7 @@ def test_the_command_reports_rows_that_are_not_yet_tested_on_a_new_set(root):
     def run_table(content, *flags):
         (root / "options/tables/t.yml").write_text(yaml.safe_dump(content))
         command = [sys.executable, tiny.PROJECT / "scripts/run_table.py", "run", "options/tables/t.yml", *flags]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=tiny.child_environment())
         assert done.returncode == 0, done.stderr
         return done.stdout
 

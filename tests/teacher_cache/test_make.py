@@ -1,6 +1,5 @@
 """Making a cache: what is stored, stopping and going on, what is refused, and repair."""
 
-import os
 import re
 import shutil
 import signal
@@ -127,7 +126,7 @@ def test_kill_9_costs_the_image_in_work_at_most(opt, cache, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=tiny.child_environment(),
     )
     for line in process.stdout:
         if line == "image 3\n":
