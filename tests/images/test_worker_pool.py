@@ -73,7 +73,8 @@ def test_workers_end_with_a_killed_parent(tmp_path):
         "import pathlib, test_worker_pool as t;"
         f"list(t.map_images(t.say_pid_and_wait, [pathlib.Path({str(tmp_path)!r})] * 40, 2, 'waiting'))"
     )
-    environment = tiny.child_environment(PYTHONPATH=str(Path(__file__).parent))
+    tests = os.pathsep.join([str(Path(__file__).parent), str(tiny.PROJECT / "tests")])
+    environment = tiny.child_environment(PYTHONPATH=tests)
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
     parent.kill()
