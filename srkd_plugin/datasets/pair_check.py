@@ -106,4 +106,5 @@ def _digest(kind: str, image: np.ndarray) -> str:
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
-    return image.shape[:2]
+    height, width = image.shape[:2]
+    return height, width

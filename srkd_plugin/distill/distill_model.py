@@ -44,6 +44,8 @@ class DistillModel(ResumableModel):
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
 
+    lq: Tensor
+    output: Tensor
     _multiple: Optional[int] = None
     """Of which the student's input sides must be; found at the first validation."""
 

@@ -207,5 +207,8 @@ def to_bytes(weights: StateDict, official: bool) -> bytes:
     The same weights give the same bytes.
     """
     buffer = io.BytesIO()
-    torch.save(weights if official else {"params": weights}, buffer)
+    content: Any = weights
+    if not official:
+        content = {"params": weights}
+    torch.save(content, buffer)
     return buffer.getvalue()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -130,7 +130,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 def _resize_rows(rows: np.ndarray, taps: ResizeTaps) -> np.ndarray:
     """``(n, m)`` uint8 to ``(length_out, m)`` uint8."""
     exact = bool(np.all(taps.weights % FLOAT32_STEP == 0))
-    dtype = np.float32 if exact else np.float64
+    dtype: Any = np.float32 if exact else np.float64
     weights = taps.weights.astype(dtype)
     out = np.empty((len(weights), rows.shape[1]), np.uint8)
     step = max(1, BLOCK_BYTES // (rows.shape[1] * weights.itemsize))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from basicsr.utils import get_root_logger
@@ -31,7 +31,8 @@ class Teacher:
     def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
         self._memory_format = torch.channels_last if section.channels_last else torch.contiguous_format
         self._precision = section.precision
-        self.net = net.eval().requires_grad_(False).to(device).to(memory_format=self._memory_format)
+        layout: dict[str, Any] = {"memory_format": self._memory_format}  # not in every torch's type of Module.to
+        self.net = net.eval().requires_grad_(False).to(device, **layout)
         self._run = compiled(self.net) if section.compile else self.net
         self._multiple: Optional[int] = None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.networks.padding import Network
+
+OUT_OF_MEMORY: Any = torch.cuda.OutOfMemoryError  # torch 2.0 does not say that it is an exception
 
 
 class WholeImages:
@@ -40,7 +42,7 @@ class WholeImages:
         """
         try:
             return self._mean_of_eight(lq) if self._self_ensemble else self._tiled(lq)
-        except torch.cuda.OutOfMemoryError as error:
+        except OUT_OF_MEMORY as error:
             tile = (self._tile or max(lq.shape[-2:])) // 2
             problem = f"the GPU's memory is too small for an image of {tuple(lq.shape[-2:])}"
             raise InputError("--tile", self._tile, problem, f"Write e.g. --tile {tile}.") from error
