@@ -114,6 +114,7 @@ class DistillModel(ResumableModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """SRModel's images; what the source of targets reads of the batch; and the file names, for errors."""
+        self.__dict__.pop("gt", None)  # of the batch before: a set without GT would be compared with it
         super().feed_data(data)
         keys = self.step_losses.source.batch_keys if self.is_train else ()
         given = {key: data[key] for key in keys if key in data}

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from basicsr.utils.logger import initialized_logger
@@ -17,6 +17,7 @@ from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import student_weights
@@ -45,13 +46,27 @@ def check_networks(options: RunOptions) -> None:
         if ours.student.init == "teacher_slice":
             cut_from_teacher(student, source.teacher_network())
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
-        _, trained_at = options.lq_shape
+        channels, trained_at = options.lq_shape
+        scale = options.stock.run.scale
+        _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)
+        _check_crops(source.key, source.size_multiple(channels, scale), options)
+        student.train()
         try:
             _run_small_batch(options, step_losses, student, min(trained_at, PROBE_SIZE))
         except OptionsError:
             if trained_at <= PROBE_SIZE:
                 raise
             _run_small_batch(options, step_losses, student, trained_at)  # a network that needs more to look at
+
+
+def _check_crops(key: str, multiple: Optional[int], options: RunOptions) -> None:
+    """Refuse crops that a network cannot take. None, a network that takes nothing, says itself what fails."""
+    _, side = options.lq_shape
+    if multiple is not None and side % multiple:
+        gt_size, step = options.stock.train_set.gt_size, multiple * options.stock.run.scale
+        problem = f"crops have {side} LQ pixels per side, and {key} takes multiples of {multiple}"
+        remedy = f"Write a multiple of {step}, e.g. {max(gt_size // step, 1) * step}."
+        raise OptionsError("datasets.train.gt_size", gt_size, problem, remedy)
 
 
 def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:

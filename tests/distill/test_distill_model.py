@@ -221,3 +221,12 @@ def test_loading_in_part_is_said(opt, tmp_path, caplog):
     finally:
         logging.getLogger("basicsr").propagate = False
     assert "loaded in part only: body.2.conv1.weight is not in the file" in caplog.text
+
+
+def test_a_batch_without_gt_is_not_compared_with_the_gt_of_the_batch_before(opt, tmp_path):
+    model = tiny.model(opt, tmp_path)
+    step(model)
+    assert torch.equal(model.gt, batch()["gt"])
+    model.feed_data({"lq": batch()["lq"]})
+    model.test()
+    assert "gt" not in model.get_current_visuals()

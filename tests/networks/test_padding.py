@@ -9,10 +9,12 @@ from basicsr.archs.swinir_arch import SwinIR
 from basicsr.models.swinir_model import SwinIRModel
 from torch import nn
 
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import read_bgr
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.teacher import Teacher
 from srkd_plugin.options.sections import TeacherSection
+from srkd_plugin.preflight import run_checks
 from srkd_plugin.teacher_cache.encoding import decode
 from srkd_plugin.teacher_cache.make import make_cache
 from srkd_plugin.teacher_cache.store import CacheReader
@@ -125,3 +127,19 @@ def test_such_a_student_is_validated_as_basicsrs_swinir_model(data, teacher_file
     net = model.net_g_ema if ema else model.net_g
     assert model.lq is lq and model.net_g.training
     assert torch.equal(model.output, as_stock(net.eval(), lq))
+
+
+@pytest.mark.parametrize("which", ["network_g", "network_t"])
+def test_crops_that_such_a_network_cannot_take_are_refused_before_the_run(data, tmp_path, which):
+    torch.save({"params": swinir().state_dict()}, tmp_path / "t.pth")
+    opt = tiny.distill_options(data, tmp_path / "t.pth")
+    opt["network_t"] = SWINIR
+    if which == "network_g":
+        opt["network_g"] = SWINIR
+    opt["datasets"]["train"]["gt_size"] = 40
+    with pytest.raises(
+        OptionsError, match=rf"gt_size = 40: .* 20 LQ pixels.* {which} takes multiples of 8. Write .* 32"
+    ):
+        run_checks.check(tiny.parsed(opt, tmp_path))
+    opt["datasets"]["train"]["gt_size"] = 32
+    run_checks.check(tiny.parsed(opt, tmp_path))

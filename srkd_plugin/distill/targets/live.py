@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from srkd_plugin.distill.taps import Taps
 from srkd_plugin.distill.targets.source import Targets, TargetSource
 from srkd_plugin.networks.build import describe_network
+from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.precision import check_compiles, check_precision
 from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs
 from srkd_plugin.options import reader
@@ -61,6 +62,10 @@ class LiveTeacher(TargetSource):
     def try_out(self, lq: Tensor, expected: torch.Size) -> None:
         """Run the teacher's network and compare shapes."""
         check_outputs({"network_t": self.teacher.net}, lq, expected)
+
+    def size_multiple(self, channels: int, scale: int) -> Optional[int]:
+        """Try the teacher's network on small images."""
+        return size_multiple(self.teacher.net, channels, scale)
 
     def set_taps(self, paths: Sequence[str], key: str) -> None:
         """Set the taps in the teacher's network, before it first runs compiled."""

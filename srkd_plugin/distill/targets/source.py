@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Optional, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +174,18 @@ class TargetSource(ABC):
             problem = f"its images for an input of {tuple(lq.shape)} are {tuple(shape)}"
             remedy = f"The options' scale asks for {tuple(expected)}."
             raise OptionsError(self.key, self.describe()["type"], problem, remedy)
+
+    def size_multiple(self, channels: int, scale: int) -> Optional[int]:
+        """Multiple that the sides of its inputs must be, after :meth:`build`; here 1: nothing runs on them.
+
+        Args:
+            channels: Channels of the inputs.
+            scale: SR factor.
+
+        Returns:
+            As :func:`srkd_plugin.networks.padding.size_multiple`.
+        """
+        return 1
 
     def set_taps(self, paths: Sequence[str], key: str) -> None:
         """Prepare to give the feature maps at these taps; called after :meth:`build`, if a term has some.
