@@ -61,7 +61,6 @@ class DistillModel(ResumableModel):
         self._initialise_student(ours)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
         self.grad_norm_log = ours.grad_norm_log
-        self._grad_norms_logged = 0
         self._prepare_run(ours)
 
         train_opt = self.opt["train"]
@@ -232,7 +231,8 @@ class DistillModel(ResumableModel):
         return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
 
     def _grad_norms_due(self, current_iter: int) -> bool:
-        if self._grad_norms_logged < self.grad_norm_log.first:
+        """By the iteration's number, so that a resumed run does what it would have done uninterrupted."""
+        if current_iter <= self.grad_norm_log.first:
             return True
         return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0
 
@@ -241,7 +241,6 @@ class DistillModel(ResumableModel):
 
     def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         norms = gradient_norms(losses, self._student_parameters(), self.amp.scale())
-        self._grad_norms_logged += 1
         return {f"grad_norm/{name}": norm for name, norm in norms.items()}
 
     def _report_grad_norms(self, current_iter: int) -> None:

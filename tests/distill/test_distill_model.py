@@ -50,6 +50,27 @@ def test_the_step_is_l_rec_plus_alpha_l_cl(opt, tmp_path):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_resumed_run_compiles_the_iterations_that_it_would_have_compiled(opt, tmp_path):
+    """Gradient norms are measured, uncompiled, in the first iterations of the run, not of the process."""
+    opt["train"]["grad_norm_log"] = {"first": 2, "every": 5}
+
+    def uncompiled(model, iterations):
+        compiled = []
+        model._trained_net = lambda lq: compiled.append(1) or model.net_g(lq)
+        for i in iterations:
+            before = len(compiled)
+            assert ("grad_norm/l_pix" in step(model, i, i)) == (len(compiled) == before)
+            if len(compiled) == before:
+                yield i
+
+    model = tiny.model(opt, tmp_path)
+    assert list(uncompiled(model, range(1, 4))) == [1, 2]
+    model.save(0, 3)
+    again = tiny.model(opt, tmp_path)
+    again.resume_training(torch.load(again.checkpoints.states / "3.state", weights_only=False))
+    assert list(uncompiled(again, range(4, 8))) == [5]
+
+
 def test_the_teacher_is_frozen_and_apart(opt, tmp_path):
     model = tiny.model(opt, tmp_path)
     net = model.step_losses.source.teacher.net
