@@ -1,4 +1,4 @@
-"""Compares what several systems made of the same test images: a table of PSNR, and a sheet of crops."""
+"""Comparison of what several systems made of the same test images: a table of PSNR, and a sheet of crops."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import_basicsr()
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
 from srkd_plugin.images.matlab_resize import upscale  # noqa: E402
+from srkd_plugin.utils import markdown  # noqa: E402
 
 BICUBIC = "bicubic"
 
@@ -36,18 +37,14 @@ class Comparison:
     psnr: Mapping[str, Mapping[str, float]]
 
     def table(self) -> str:
-        """A Markdown table: a row a system, a column an image, their mean and the gain over bicubic."""
+        """A Markdown table: a row per system, a column per image, their mean and the gain over bicubic."""
         names = list(self.hr)
         base = _mean(self.psnr[BICUBIC])
-        lines = [
-            "| PSNR, dB (Y) | " + " | ".join([*names, "mean", "over bicubic"]) + " |",
-            "|---|" + "---|" * (len(names) + 2),
-        ]
+        rows = []
         for system, values in self.psnr.items():
             mean = _mean(values)
-            cells = [*(f"{values[name]:.3f}" for name in names), f"{mean:.3f}", f"{mean - base:+.3f}"]
-            lines.append(f"| {system} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            rows.append([system, *(f"{values[name]:.3f}" for name in names), f"{mean:.3f}", f"{mean - base:+.3f}"])
+        return markdown.table(["PSNR, dB (Y)", *names, "mean", "over bicubic"], rows)
 
     def only(self, names: Sequence[str]) -> Comparison:
         """The same of some of the images."""
@@ -91,7 +88,7 @@ def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale
 
 
 def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
-    """Draw a sheet of enlarged crops: a row an image, a column a system, HR first.
+    """Draw a sheet of enlarged crops: a row per image, a column per system, HR first.
 
     Each crop is where bicubic is furthest from HR, on a grid of half crops, so that nobody chooses it. An image smaller
     than a crop is shown as far as it goes.

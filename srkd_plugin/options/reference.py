@@ -12,11 +12,16 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from srkd_plugin.options.sections import SECTIONS, LossArguments
+from srkd_plugin.utils.markdown import Markdown, table
+
+Row = tuple[str, str, str, str]
 
 START = "<!-- made by scripts/options_reference.py: start -->"
 END = "<!-- end -->"
-HEAD = ["| key | type | default | meaning |", "|---|---|---|---|"]
+COLUMNS = ["key", "type", "default", "meaning"]
 
 
 def document(text: str, losses: Mapping[str, type]) -> str:
@@ -36,7 +41,7 @@ def reference(losses: Mapping[str, type]) -> str:
     blocks = [line for path in paths for line in _section(path)]
     for name, loss in sorted(losses.items()):
         first_line = (inspect.getdoc(loss) or "").split("\n\n")[0]
-        blocks += ["", f"### Arguments of `{name}` in a term", "", _markdown(first_line), "", *HEAD, *_arguments(loss)]
+        blocks += ["", f"### Arguments of `{name}` in a term", "", _markdown(first_line), "", _table(_arguments(loss))]
     return "\n".join(blocks).strip()
 
 
@@ -44,12 +49,19 @@ def _section(path: str) -> Iterator[str]:
     """One section's heading, paragraphs and table."""
     models = [model for where, model in SECTIONS if where == path]
     yield from ["", f"### `{path}`" if path else "### Top level", ""]
-    yield from [" ".join(_markdown(_about(model, path)) for model in models), "", *HEAD]
-    for model in models:
-        for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else _value(field.default)
-            key = f"{path}.{name}" if path else name
-            yield f"| `{key}` | {_type(field.annotation)} | {default} | {_markdown(field.description or '')} |"
+    yield from [" ".join(_markdown(_about(model, path)) for model in models), ""]
+    yield _table(row for model in models for row in _keys(path, model))
+
+
+def _keys(path: str, model: type[BaseModel]) -> Iterator[Row]:
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _value(field.default)
+        key = f"{path}.{name}" if path else name
+        yield f"`{key}`", _type(field.annotation), default, _markdown(field.description or "")
+
+
+def _table(rows: Iterator[Row]) -> str:
+    return table(COLUMNS, ([Markdown(cell) for cell in cells] for cells in rows))
 
 
 def _about(model: type, path: str) -> str:
@@ -58,7 +70,7 @@ def _about(model: type, path: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _arguments(loss: type) -> Iterator[str]:
+def _arguments(loss: type) -> Iterator[Row]:
     """Rows of a loss's arguments; what its docstring does not say is in its function's, or said for all losses."""
     hints = typing.get_type_hints(loss.__init__)  # type: ignore[misc]  # the class's own
     meanings = {name: field.description or "" for name, field in LossArguments.model_fields.items()}
@@ -69,7 +81,7 @@ def _arguments(loss: type) -> Iterator[str]:
     for argument in inspect.signature(loss).parameters.values():
         default = "required" if argument.default is argument.empty else _value(argument.default)
         kind, meaning = _type(hints.get(argument.name, Any)), _markdown(meanings.get(argument.name, ""))
-        yield f"| `{argument.name}` | {kind} | {default} | {meaning} |"
+        yield f"`{argument.name}`", kind, default, meaning
 
 
 def _documented(thing: Any) -> dict[str, str]:
@@ -80,9 +92,9 @@ def _documented(thing: Any) -> dict[str, str]:
 
 
 def _markdown(text: str) -> str:
-    """A docstring's markup on one line, as a cell of a table may have it."""
+    """A docstring's markup on one line."""
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", " ".join(text.split()))
-    return text.replace("``", "`").replace("|", "\\|")
+    return text.replace("``", "`")
 
 
 def _value(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from srkd_plugin.tables.paired_stats import Difference, Interval, PsnrTable
 from srkd_plugin.tables.plan import TEACHER, Group, Table
 from srkd_plugin.tables.results import BICUBIC, Results
+from srkd_plugin.utils import markdown as md
 from srkd_plugin.utils.files import write_atomically, write_json
 
 NOTE = (
@@ -45,7 +46,9 @@ def markdown(table: Table, results: Results) -> str:
         rows = [name for name, method in table.methods.items() if method.group == key and _measured(psnr, table, name)]
         if rows:
             group = table.groups.get(key, Group(title=key))
-            parts.append(f"### {group.title}\n\n{_group(table, results, psnr, rows, group.sets or list(table.sets))}")
+            parts.append(
+                f"### {md.escaped(group.title)}\n\n{_group(table, results, psnr, rows, group.sets or list(table.sets))}"
+            )
     pairs = [pair for pair in table.pairs if all(_measured(psnr, table, name) for name in pair)]
     if pairs:
         parts.append(f"### Pairs\n\n{_pairs(table, psnr, pairs)}")
@@ -81,13 +84,13 @@ def _measured(psnr: PsnrTable, table: Table, name: str) -> bool:
 
 def _group(table: Table, results: Results, psnr: PsnrTable, rows: Sequence[str], sets: Sequence[str]) -> str:
     parameters = {run.method: run.parameters for run in results.runs}
-    lines = ["| | seeds | parameters | " + " | ".join(sets) + " |", "|---|---|---|" + "---|" * len(sets)]
+    lines = []
     for name in [row for row in (BICUBIC, TEACHER) if _measured(psnr, table, row)] + list(rows):
         seeds = len(psnr.seeds(name, sets[0]))
         count = f"{parameters[name]:,d}" if name in parameters else ""
         cells = [_cell(psnr, name, s, _difference(table, psnr, name, s)) for s in sets]
-        lines.append(f"| {table.label_of(name)} | {seeds if count else ''} | {count} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([table.label_of(name), seeds if count else "", count, *cells])
+    return md.table(["", "seeds", "parameters", *sets], lines)
 
 
 def _difference(table: Table, psnr: PsnrTable, name: str, test_set: str) -> Optional[Difference]:
@@ -101,13 +104,13 @@ def _cell(psnr: PsnrTable, name: str, test_set: str, difference: Optional[Differ
         return ""
     spread = psnr.spread(name, test_set)
     text = f"{psnr.mean(name, test_set):.3f}" + (f" ({spread:.3f})" if spread is not None else "")
-    return text if difference is None else f"{text}<br>{_describe(difference)}"
+    return text if difference is None else md.Markdown(f"{text}<br>{_describe(difference)}")
 
 
 def _describe(difference: Difference) -> str:
     seeds, images = difference.over_seeds, difference.over_images
-    text = f"{seeds.mean:+.3f} ({_half(seeds)} \\| {_half(images)})"
-    return f"**{text}**" if seeds.is_clear_of_zero and images.is_clear_of_zero else text
+    text = f"{seeds.mean:+.3f} ({_half(seeds)} | {_half(images)})"
+    return md.Markdown(f"**{text}**" if seeds.is_clear_of_zero and images.is_clear_of_zero else text)
 
 
 def _half(interval: Interval) -> str:
@@ -116,13 +119,13 @@ def _half(interval: Interval) -> str:
 
 def _pairs(table: Table, psnr: PsnrTable, pairs: Sequence[Sequence[str]]) -> str:
     sets = list(table.sets)
-    lines = ["| | seeds | " + " | ".join(sets) + " |", "|---|---|" + "---|" * len(sets)]
+    lines = []
     for a, b in pairs:
         found = [psnr.difference(a, b, s) for s in sets]
         cells = ["" if d is None else _describe(d) for d in found]
         seeds = found[0].over_seeds.count if found[0] else ""
-        lines.append(f"| {table.label_of(a)} − {table.label_of(b)} | {seeds} | " + " | ".join(cells) + " |")  # noqa: RUF001
-    return "\n".join(lines)
+        lines.append([f"{table.label_of(a)} − {table.label_of(b)}", seeds, *cells])  # noqa: RUF001
+    return md.table(["", "seeds", *sets], lines)
 
 
 def _costs(table: Table, results: Results) -> str:
@@ -132,10 +135,10 @@ def _costs(table: Table, results: Results) -> str:
         runs = [run for run in results.runs if run.method == name and run.cpu_seconds > 0]
         if method.budget is not None and runs:
             training, cache = (fmean(getattr(run, key) for run in runs) for key in ("cpu_seconds", "cache_cpu_seconds"))
-            cells = (table.label_of(name), len(runs), f"{runs[0].iterations:,}", f"{training:.0f}", f"{cache:.0f}")
-            lines.append("| " + " | ".join(map(str, (*cells, f"{training + cache:.0f}"))) + " |")
-    header = "| | seeds | iterations | training, CPU seconds | making the cache | together |\n|---|---|---|---|---|---|"
-    return "\n".join([header, *lines]) if lines else ""
+            cells = [table.label_of(name), len(runs), f"{runs[0].iterations:,}", f"{training:.0f}", f"{cache:.0f}"]
+            lines.append([*cells, f"{training + cache:.0f}"])
+    names = ["", "seeds", "iterations", "training, CPU seconds", "making the cache", "together"]
+    return md.table(names, lines) if lines else ""
 
 
 def _json_of(difference: Optional[Difference]) -> Optional[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The report: the figures in the Markdown and JSON are those of the results, by hand."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,6 +69,18 @@ def test_the_rows_say_what_was_measured(table, results):
     assert row(text, "good one").split(" | ", 3)[3].startswith("36.200 (1.000)<br>**+0.200 (±0.000 \\| ±0.000)**")
     assert "35.9" not in row(text, "bad") and "<br>-0.000" in row(text, "bad").replace("+0.000", "-0.000")
     assert "**-20.000" in row(text, "bad"), "worse without doubt is bold as well"
+
+
+def test_names_and_titles_are_text_whatever_they_hold(table, results):
+    evil = "<img src=x onerror=alert(1)> a|b\n| x |"
+    methods = {**table.methods, "good": Method(file="g.yml", label=evil, budget="x")}
+    groups = {**table.groups, "batch": Group(title=evil, sets=["S"])}
+    measured = [RunResult("good", 0, 34115, 2000, 1.0, 100.0, 30.0)]
+    results = Results(results.images, results.curves, [*results.runs, *measured])
+    text = report.markdown(table.model_copy(update={"methods": methods, "groups": groups}), results)
+    assert "<img" not in text and text.count("&lt;img src=x onerror=alert(1)&gt; a") == 4
+    for block in (block for block in text.split("\n\n") if block.startswith("|")):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1, block
 
 
 def test_rows_without_results_are_left_out_and_groups_are_tables_of_their_own(table, results):
