@@ -73,7 +73,7 @@ class DistillModel(ResumableModel):
 
     def _build_step_losses(self, options: RunOptions) -> StepLosses:
         student = self.get_bare_model(self.net_g)
-        source = find_source(self.opt, options.ours)
+        source = find_source(options)
         source.build(self.device)
         step_losses = StepLosses(source, student, build_terms(options.ours.terms, self.device))
         channels, side = options.lq_shape

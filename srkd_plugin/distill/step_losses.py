@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd_plugin.distill.connectors import Connectors
+from srkd_plugin.distill.loss_calls import LossCall
 from srkd_plugin.distill.taps import Taps
 from srkd_plugin.distill.targets.source import TargetSource
 from srkd_plugin.distill.terms import DistillTerm
@@ -71,7 +72,7 @@ class StepLosses:
         output: Tensor,
         batch: Mapping[str, Any],
         iteration: int,
-        compute: Callable[[DistillTerm, Mapping[str, Any]], Tensor] = DistillTerm.__call__,
+        compute: Callable[[LossCall, Mapping[str, Any]], Tensor] = LossCall.__call__,
     ) -> dict[str, Tensor]:
         """The weighted losses of the terms that count in this iteration, by log name.
 
@@ -121,4 +122,4 @@ class StepLosses:
         batch = {"lq": lq, "gt": gt, **self.source.example(lq, gt)}
         for iteration in sorted({term.section.start for term in self.terms}):
             with self.recording():
-                self.losses(student(lq), batch, iteration, compute=DistillTerm.try_out)
+                self.losses(student(lq), batch, iteration, compute=LossCall.try_out)

@@ -91,10 +91,15 @@ def _load(layers: nn.Module, file: str) -> None:
     layers.load_state_dict(found)
 
 
+def torch_cache_file(url: str) -> Path:
+    """Path at which torch keeps, or would keep, the weights that it downloads from an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+
+
 def _torchvisions_file() -> Path:
     """torchvision's weights in torch's cache, downloaded if they are not there."""
     url = VGG19_Weights.IMAGENET1K_V1.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    file = torch_cache_file(url)
     if file.is_file():
         return file
     try:

@@ -49,7 +49,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "of_this_plugin": reader.is_ours(opt),
         "scale": opt["scale"],
         "student": describe_network("network_g", opt["network_g"], opt["path"].get("pretrain_network_g")),
-        "teacher": None if options is None or not options.is_ours else find_source(opt, options.ours).describe(),
+        "teacher": None if options is None or not options.is_ours else find_source(options).describe(),
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
         "warnings": [] if options is None else options.warnings,

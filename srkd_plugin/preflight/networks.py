@@ -1,7 +1,8 @@
-"""Builds both networks of a training run as the run would, and tries them and its terms on one small batch."""
+"""Builds networks and losses of a training run as the run would, and tries them on one small batch."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.preflight.losses import check_losses
 
 PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
@@ -39,14 +41,15 @@ def check_networks(options: RunOptions) -> None:
     ours = ours.model_copy(update={"teacher": plain})
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds them for the run warns
-        source = find_source(opt, ours)
+        channels, trained_at = options.lq_shape
+        check_losses(options.stock.train, ours.terms, channels, options.stock.train_set.gt_size)
+        source = find_source(dataclasses.replace(options, ours=ours))
         source.build(torch.device("cpu"))
         student = build_described("network_g", opt["network_g"])
         _check_student_weights(opt, student)
         if ours.student.init == "teacher_slice":
             cut_from_teacher(student, source.teacher_network())
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
-        channels, trained_at = options.lq_shape
         scale = options.stock.run.scale
         _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)
         _check_crops(source.key, source.size_multiple(channels, scale), options)

@@ -38,7 +38,7 @@ def check(opt: Mapping[str, Any]) -> RunOptions:
     """
     reader.refuse_other_models(opt)
     options = reader.read(opt)
-    source = find_source(opt, options.ours)
+    source = find_source(options)
     basicsr_sections.check_values(options)
     _check_processes(options)
     device = _device(options.stock.run.num_gpu)

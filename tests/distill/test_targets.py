@@ -33,9 +33,9 @@ class FixedImages(source.TargetSource):
     key = "fixed"
     batch_keys = ("lq_path",)
 
-    def __init__(self, opt, ours):
-        super().__init__(opt, ours)
-        self.section = check_section(FixedSection, self.key, opt[self.key])
+    def __init__(self, options):
+        super().__init__(options)
+        self.section = check_section(FixedSection, self.key, options.raw[self.key])
 
     def check(self, device):
         require_file("fixed.file", self.section.file)
@@ -51,7 +51,7 @@ class FixedImages(source.TargetSource):
 
     def targets(self, batch, with_maps):
         images = torch.stack([self.images[name] for name in batch["lq_path"]]).to(batch["lq"])
-        scale = self.opt["scale"]
+        scale = self.options.stock.run.scale
         size = [side * scale for side in batch["lq"].shape[-2:]]
         return source.Targets(self.section.gain * F.interpolate(images, size), {})
 
@@ -154,7 +154,7 @@ def test_images_of_another_size_are_one_line(opt, tmp_path, monkeypatch):
 
 
 def found(opt):
-    return type(find_source(opt, reader.read_plugin_sections(opt)))
+    return type(find_source(reader.read(opt)))
 
 
 def test_the_options_choose_the_source(opt, data, teacher_file):

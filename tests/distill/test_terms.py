@@ -85,7 +85,7 @@ LOSSES = [
     ({"type": "WeightedTVLoss"}, "its forward(pred, weight=None) would take teacher as its weight"),
     (
         {"type": "TestFails"},
-        "mine = 'Fails': it fails on a small batch (no kernel). Correct the term.",
+        "mine = 'Fails': it fails on a small batch (no kernel). Correct its arguments.",
     ),
     ({"type": "TestPair"}, "it gives a tuple, and no tensor"),
 ]

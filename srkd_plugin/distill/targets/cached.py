@@ -13,7 +13,7 @@ from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.networks.teacher import build_teacher
 from srkd_plugin.options import reader
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.teacher_cache.matches_run import check_cache
 
 
@@ -28,10 +28,10 @@ class CachedImages(TargetSource):
     batch_keys = ("teacher",)
     network_keys = ("network_t",)
 
-    def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
-        super().__init__(opt, ours)
-        reader.require_network_t(opt)
-        self.section = reader.read_cache_section(opt["datasets"]["train"])
+    def __init__(self, options: RunOptions) -> None:
+        super().__init__(options)
+        reader.require_network_t(options.raw)
+        self.section = reader.read_cache_section(options.raw["datasets"]["train"])
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
@@ -41,7 +41,7 @@ class CachedImages(TargetSource):
     def check(self, device: torch.device) -> None:
         """Check that the cache is that of the options' teacher and images."""
         super().check(device)
-        check_cache(self.opt, self.ours, self.section)
+        check_cache(self.options.raw, self.ours, self.section)
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
 
 from srkd_plugin.distill import targets
 from srkd_plugin.distill.targets.live import LiveTeacher
 from srkd_plugin.distill.targets.source import SOURCES, TargetSource
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.run_options import RunOptions
 
 for _module in pkgutil.iter_modules(targets.__path__):  # each registers its sources
     importlib.import_module(f"{targets.__name__}.{_module.name}")
 
 
-def find_source(opt: Mapping[str, Any], ours: PluginOptions) -> TargetSource:
+def find_source(options: RunOptions) -> TargetSource:
     """The source that a run's options ask for, not built; a live teacher where they ask for none.
-
-    Args:
-        opt: The options as BasicSR's ``parse_options`` returns them.
-        ours: The plugin's sections of them.
 
     Raises:
         OptionsError: They ask for several, or the source's section is wrong.
     """
-    asked_for = [cls for cls in SOURCES if cls.is_asked_for(opt)]
+    asked_for = [cls for cls in SOURCES if cls.is_asked_for(options.raw)]
     if len(asked_for) > 1:
         first, second = asked_for[0].key, asked_for[1].key
         problem = f"the teacher's images come from {asked_for[0].__name__}, which {first} asks for"
         raise OptionsError(second, "...", problem, f"Remove {first} or {second}.")
-    return (asked_for[0] if asked_for else LiveTeacher)(opt, ours)
+    return (asked_for[0] if asked_for else LiveTeacher)(options)

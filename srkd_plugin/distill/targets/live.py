@@ -15,7 +15,7 @@ from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.precision import check_compiles, check_precision
 from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs
 from srkd_plugin.options import reader
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
 
 
@@ -35,9 +35,9 @@ class LiveTeacher(TargetSource):
     network_keys = ("network_t",)
     teacher: Teacher
 
-    def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
-        super().__init__(opt, ours)
-        reader.require_network_t(opt)
+    def __init__(self, options: RunOptions) -> None:
+        super().__init__(options)
+        reader.require_network_t(options.raw)
 
     def check(self, device: torch.device) -> None:
         """Check precision and compiling."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.run_options import RunOptions
 
 SOURCES: list[type[TargetSource]] = []
 """Every source that options can ask for, in the order of registration."""
@@ -38,7 +38,7 @@ class TargetSource(ABC):
     A new source is three things: a subclass in a file of this folder (all of them are imported), the options section by
     which a run asks for it, and a test. Nothing else knows which source a run has. Template::
 
-        class AveragedSection(BaseModel):  # in options/sections.py
+        class AveragedSection(BaseModel):  # in options/sections.py, and ("averaged", AveragedSection) in its SECTIONS
             model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
             files: list[str] = Field(min_length=1)
 
@@ -48,9 +48,9 @@ class TargetSource(ABC):
 
             key = "averaged"
 
-            def __init__(self, opt, ours):
-                super().__init__(opt, ours)
-                self.section = check_section(AveragedSection, self.key, opt[self.key])
+            def __init__(self, options):
+                super().__init__(options)
+                self.section = check_section(AveragedSection, self.key, options.raw[self.key])
 
             def check(self, device):
                 super().check(device)
@@ -75,8 +75,7 @@ class TargetSource(ABC):
     checkpoint of the student can take hold of a teacher.
 
     Args:
-        opt: The options as BasicSR's ``parse_options`` returns them.
-        ours: The plugin's sections of them.
+        options: The run's options; kept as ``options``, and the plugin's sections of them as ``ours``.
 
     Attributes:
         key: Path of the options section, or key, by which a run asks for it.
@@ -94,9 +93,9 @@ class TargetSource(ABC):
     batch_keys: ClassVar[tuple[str, ...]] = ()
     network_keys: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, opt: Mapping[str, Any], ours: PluginOptions) -> None:
-        self.opt = opt
-        self.ours = ours
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.ours = options.ours
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
