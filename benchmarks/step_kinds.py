@@ -53,7 +53,15 @@ def _options(size: str, device: str, model_type: str, cached: bool = False) -> d
         "world_size": 1,
         "is_train": True,
         "manual_seed": 0,
-        "datasets": {"train": {"type": "PairedImageDataset", "gt_size": SCALE * shape["side"]}},
+        "datasets": {
+            "train": {
+                "name": "random",
+                "type": "PairedImageDataset",
+                "gt_size": SCALE * shape["side"],
+                "batch_size_per_gpu": shape["batch"],
+                "num_worker_per_gpu": 0,
+            }
+        },
         "network_g": network_options(*shape["student"]),
         "path": {**nowhere, "models": "", "training_states": "", "experiments_root": ""},
         "train": {
@@ -63,6 +71,7 @@ def _options(size: str, device: str, model_type: str, cached: bool = False) -> d
             "total_iter": 300000,
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
         },
+        "logger": {"print_freq": 100, "save_checkpoint_freq": 5000},
     }
     if model_type == "DistillModel":
         opt.update(network_t=network_options(*shape["teacher"]), teacher={"random_init": True})

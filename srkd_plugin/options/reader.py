@@ -143,6 +143,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     student = check_section(StudentSection, "student", opt.get("student") or {})
     if student.init == "random":
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
+    _check_cache_keys(opt)
     return PluginOptions(
         network_t=_network("network_t", opt["network_t"]) if "network_t" in opt else {},
         run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
@@ -150,7 +151,6 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         student=student,
         path=check_section(PathSection, "path", _only(path, PathSection)),
         train_set=_train_set(opt),
-        cache=_cache(opt),
         terms=_terms(train.get("distill_opt") or {}),
         amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
@@ -237,7 +237,8 @@ def reads_cache(opt: Mapping[str, Any]) -> bool:
     return _data_sets(opt).get("train", {}).get("type") == CACHE_DATASET
 
 
-def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
+def _check_cache_keys(opt: Mapping[str, Any]) -> None:
+    """Check the keys of a teacher cache, which are for a training set of its type alone."""
     for phase, section in _data_sets(opt).items():
         key = f"datasets.{phase}"
         is_cache = section.get("type") == CACHE_DATASET
@@ -247,7 +248,8 @@ def _cache(opt: Mapping[str, Any]) -> Optional[CacheSection]:
         if not is_cache and "dataroot_teacher" in section:
             problem, remedy = f"{section.get('type')} does not read it", f"Write type: {CACHE_DATASET}, or remove it."
             raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
-    return read_cache_section(_data_sets(opt)["train"]) if reads_cache(opt) else None
+    if reads_cache(opt):
+        read_cache_section(_data_sets(opt)["train"])
 
 
 def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:

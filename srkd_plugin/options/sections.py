@@ -246,8 +246,6 @@ class PluginOptions(BaseModel):
     student: StudentSection = StudentSection()
     path: PathSection = PathSection()
     train_set: TrainSetSection = TrainSetSection()
-    cache: Optional[CacheSection] = None
-    """Where the teacher's images come from, if not from the teacher."""
     terms: dict[str, TermSection] = {}
     amp: AmpSection = AmpSection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()

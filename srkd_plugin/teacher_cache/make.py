@@ -77,10 +77,10 @@ class CacheJob:
         self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
         if out is None:
-            if self.ours.cache is None:
+            if not reader.reads_cache(self.opt):
                 problem = f"the options have no {reader.CACHE_DATASET} to say where the cache is to be"
                 raise InputError("--out", None, problem, "Give --out.")
-            out = Path(self.ours.cache.dataroot_teacher)
+            out = Path(reader.read_cache_section(self.opt["datasets"]["train"]).dataroot_teacher)
         self.folder = out
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
