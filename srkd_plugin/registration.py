@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import multiprocessing
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,25 +29,49 @@ class RegistrationError(ImportError):
 def register() -> None:
     """Register everything of ours in BasicSR's registries, and apply :mod:`srkd_plugin.basicsr_patches`.
 
-    Idempotent. The registries are left unchanged on error.
+    Idempotent. The registries are left unchanged on error. A name that somebody else has registered stays theirs, and
+    ours is registered with a suffix (:mod:`srkd_plugin.basicsr_patches.registry`).
 
     Raises:
-        RegistrationError: A name of ours is taken by somebody else, or a module of ours or BasicSR cannot be imported.
+        RegistrationError: A module of ours or BasicSR cannot be imported.
     """
     global _started
     if _started:  # done, or in progress: what is imported below calls us again
         return
     _started = True
+    differences: list[str] = []
     try:
         _autoload.import_basicsr()
+        from srkd_plugin.basicsr_patches import apply, assumptions
+
+        differences = assumptions.differences()
+        apply.let_registries_yield()
         _import_modules()
+        apply.apply()
     except Exception as error:
         _started = False
-        raise RegistrationError(f"srkd_plugin registered nothing: {error}") from error
+        raise RegistrationError(
+            "; ".join([f"srkd_plugin registered nothing: {_reason(error)}", *differences])
+        ) from error
+    if differences:
+        _say(assumptions.line(differences))
 
-    from srkd_plugin.basicsr_patches import apply
 
-    apply.apply()
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError) or error.name != "basicsr.version":
+        return str(error)
+    spec = importlib.util.find_spec("basicsr")
+    folder = Path(spec.origin).parent.parent if spec and spec.origin else "its folder"
+    return (
+        "this BasicSR is a clone without basicsr/version.py, which its setup writes: "
+        f"run python setup.py --version in {folder}"
+    )
+
+
+def _say(text: str) -> None:
+    """Once for all processes of a run: loader workers and other ranks register, too."""
+    if multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0":
+        print(f"srkd_plugin: warning: {text}", file=sys.stderr, flush=True)
 
 
 def _import_modules() -> None:
@@ -65,7 +92,10 @@ def _import_modules() -> None:
 def names() -> list[str]:
     """What the plugin has registered, sorted."""
     return sorted(
-        name for names in _registries() for name, value in names if value.__module__.startswith("srkd_plugin.")
+        name
+        for names in _registries()
+        for name, value in names
+        if getattr(value, "__module__", "").startswith("srkd_plugin.")
     )
 
 

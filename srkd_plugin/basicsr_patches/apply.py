@@ -11,6 +11,9 @@ where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviou
 - ``model_to_device_cpu``: stock hands DDP a CUDA device id. Acts if there is no CUDA device and DDP is used.
 - ``load_resume_state`` (:mod:`~srkd_plugin.basicsr_patches.resume`): stock asks for the current GPU. Acts if there is
   no CUDA device.
+- ``init_wandb_logger``: stock calls a function that today's wandb no longer has. Acts if it is missing.
+- ``Registry._do_register`` (:mod:`~srkd_plugin.basicsr_patches.registry`): stock refuses a second class of a name. Acts
+  if one of the two is ours, which then gets a suffix.
 
 *Changes for our own runs* act only if the options name something of ours
 (:func:`srkd_plugin.options.reader.is_ours`):
@@ -35,20 +38,34 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Callable
 
-from srkd_plugin.basicsr_patches.repairs import init_dist_pytorch, init_dist_slurm_cpu, model_to_device_cpu
+from srkd_plugin.basicsr_patches.registry import do_register
+from srkd_plugin.basicsr_patches.repairs import (
+    init_dist_pytorch,
+    init_dist_slurm_cpu,
+    init_wandb_logger,
+    model_to_device_cpu,
+)
 from srkd_plugin.basicsr_patches.replace import replace
+
+
+def let_registries_yield() -> None:
+    """Let our names in BasicSR's registries give way to those of others; before ours are registered. Idempotent."""
+    from basicsr.utils.registry import Registry
+
+    replace(Registry, "_do_register", do_register)
 
 
 def apply() -> None:
     """Put the changes in place. Idempotent."""
     from basicsr import data, models
     from basicsr.models.base_model import BaseModel
-    from basicsr.utils import dist_util, misc
+    from basicsr.utils import dist_util, logger, misc
     from basicsr.utils import options as stock_options
 
     replace(dist_util, "_init_dist_pytorch", init_dist_pytorch)
     replace(dist_util, "_init_dist_slurm", init_dist_slurm_cpu)
     replace(BaseModel, "model_to_device", model_to_device_cpu)
+    replace(logger, "init_wandb_logger", init_wandb_logger)
     replace(stock_options, "parse_options", _later("parse_options", "parse_options"))
     replace(misc, "check_resume", _later("resume", "check_resume_with_teacher"))
     replace(data, "build_dataloader", _later("training_run", "build_dataloader"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import string
 import subprocess
 from typing import Any, Callable, Optional
 
@@ -51,3 +53,19 @@ def model_to_device_cpu(stock: Callable[..., Any], model: Any, net: Any) -> Any:
 
     unused = model.opt.get("find_unused_parameters", False)
     return DistributedDataParallel(net.to(model.device), find_unused_parameters=unused)
+
+
+def init_wandb_logger(stock: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """``wandb.util.generate_id``, which stock calls for a new run's id, is gone from newer versions of wandb."""
+    try:
+        from wandb import util
+    except ImportError:  # stock says so, on the rank that logs
+        return stock(*arguments, **more)
+    if not hasattr(util, "generate_id"):
+        util.generate_id = _wandb_id
+    return stock(*arguments, **more)
+
+
+def _wandb_id(length: int = 8) -> str:
+    """Letters and digits, as wandb's own; not drawn from the random generators that the training uses."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))

@@ -11,9 +11,12 @@ MARK = "_srkd_stock"
 
 
 def replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
-    """Let ``change(stock, *args)`` stand for ``owner.name``, also in every module that has imported it by that name."""
-    stock = getattr(owner, name)
-    if hasattr(stock, MARK):
+    """Let ``change(stock, *args)`` stand for ``owner.name``, also in every module that has imported it by that name.
+
+    Idempotent. What a BasicSR does not have is left out: :mod:`~srkd_plugin.basicsr_patches.assumptions` tells of it.
+    """
+    stock = getattr(owner, name, None)
+    if stock is None or hasattr(stock, MARK):
         return
 
     @functools.wraps(stock)

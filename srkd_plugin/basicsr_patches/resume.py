@@ -98,7 +98,7 @@ def check_resumed(key: str, found: Optional[str], error: Optional[OptionsError])
 def _newest_good(states: Path, models: Path, trust: bool) -> Optional[tuple[str, dict[str, Any]]]:
     """The newest state that is whole, and whose student is; None if there is no state at all."""
     iterations = iterations_in(states, "", ".state")
-    faults = []
+    faults: list[str] = []
     for iteration in iterations:
         path = states / f"{iteration}.state"
         state, fault = load_pair(path, models, trust)

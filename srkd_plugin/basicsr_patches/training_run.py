@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 
 from basicsr.utils import get_root_logger
 
+from srkd_plugin.basicsr_patches import assumptions
 from srkd_plugin.basicsr_patches.replace import replace
 from srkd_plugin.basicsr_patches.resume import find_on_all_ranks, take_on_seed, warn
 from srkd_plugin.errors import OptionsError
@@ -82,6 +83,7 @@ class TrainingRun:
         """Stand-in for ``build_dataloader``; keywords as it has them."""
         if not (self.ours or self.exact):
             return stock(dataset, dataset_opt, **kw)
+        loader: Any
         seed = self.opt["manual_seed"] if kw.get("seed") is None else kw["seed"]
         if dataset_opt.get("phase") != "train":
             loader = stock(dataset, dataset_opt, **kw)
@@ -102,9 +104,13 @@ class TrainingRun:
             return
         model.trainer_data = self._data
         if not self._data.iters_per_epoch:
-            _before(model, "optimize_parameters", lambda: self._data.iters_per_epoch or self._lacks(NO_LOADER))
+            _before(model, "optimize_parameters", self._check_loader)
         if self._state is None:
             _before(model, "resume_training", lambda: self._lacks(NO_STATE))
+
+    def _check_loader(self) -> None:
+        if not self._data.iters_per_epoch:
+            self._lacks(NO_LOADER)
 
     def _lacks(self, what: str) -> None:
         try:
@@ -136,6 +142,9 @@ def begin(run: Optional[TrainingRun]) -> None:
         function = getattr(module, "__dict__", {}).get("load_resume_state")
         if _is_basicsrs(function):
             replace(module, "load_resume_state", load_resume_state)
+    differences = assumptions.differences(a for a in assumptions.ASSUMPTIONS if a.name.startswith("basicsr.train:"))
+    if differences and (run.ours or run.exact):
+        warn(run.opt, assumptions.line(differences))
 
 
 def _is_basicsrs(function: Any) -> bool:

@@ -1,0 +1,14 @@
+"""Under which names BasicSR's registries have the classes of the plugin."""
+
+from __future__ import annotations
+
+SUFFIX = "srkd"
+"""What follows the name of a class of ours where somebody else has registered one of the same name."""
+
+TAKEN: set[str] = set()
+"""Names of ours that somebody else has in this process; whoever changes BasicSR's registration adds to them."""
+
+
+def registered_name(name: str) -> str:
+    """The name that a class of ours is registered under: its own, or with the suffix where that is taken."""
+    return f"{name}_{SUFFIX}" if name in TAKEN else name
