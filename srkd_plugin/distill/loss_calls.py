@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from basicsr.losses import build_loss
-from basicsr.losses.gan_loss import GANLoss
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
@@ -35,7 +34,7 @@ class LossCall:
         self.key = key
         self.loss = loss
         self.reads = tuple(reads)
-        if isinstance(loss, GANLoss):
+        if any(cls.__name__ == "GANLoss" for cls in type(loss).__mro__):  # in another module in BasicSR 1.3
             problem = "an adversarial loss needs a discriminator, and DistillModel has none"
             raise self.error(problem, "Use another loss, or remove it.")
         self._check_signature()

@@ -37,6 +37,7 @@ from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.options.key_names import own_keys, refuse_near_ours
+from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
     TERM_PARTS,
@@ -55,7 +56,6 @@ from srkd_plugin.options.sections import (
 )
 from srkd_plugin.options.validate import check_section
 
-MODEL_TYPES = ("DistillModel",)
 TOP_KEYS = own_keys("")
 TRAIN_KEYS = own_keys("train")
 CACHE_DATASET = "TeacherCacheDataset"
@@ -70,9 +70,12 @@ def is_ours(opt: Mapping[str, Any]) -> bool:
 
     Sections alone do not count: other models have a ``network_t`` or a ``teacher`` of their own.
     """
-    return opt.get("model_type") in MODEL_TYPES or any(
-        section.get("type") == CACHE_DATASET for section in _data_sets(opt).values()
-    )
+    return opt.get("model_type") in model_types() or any(is_cache(section) for section in _data_sets(opt).values())
+
+
+def is_cache(section: Mapping[str, Any]) -> bool:
+    """Whether a data set section is one of the plugin's TeacherCacheDataset."""
+    return section.get("type") == registered_name(CACHE_DATASET)
 
 
 def exact_data(opt: Mapping[str, Any]) -> bool:
@@ -170,12 +173,12 @@ def refuse_other_models(opt: Mapping[str, Any]) -> None:
         OptionsError: ``model_type`` is not one of the plugin's.
     """
     model_type = opt.get("model_type", MISSING)
-    if model_type not in MODEL_TYPES:
+    if model_type not in model_types():
         raise OptionsError(
             "model_type",
             model_type,
             "the options have distillation sections, which only DistillModel reads",
-            f"Write model_type: DistillModel, or remove {names_of_ours(opt)}.",
+            f"Write model_type: {model_types()[0]}, or remove {names_of_ours(opt)}.",
         )
 
 
@@ -195,7 +198,7 @@ def names_of_ours(opt: Mapping[str, Any]) -> str:
     """Keys and types of the plugin's that the options have, for a message; empty if there are none."""
     train = opt.get("train")
     named = [key for key in TOP_KEYS if key in opt]
-    named += [CACHE_DATASET] if any(s.get("type") == CACHE_DATASET for s in _data_sets(opt).values()) else []
+    named += [CACHE_DATASET] if any(is_cache(s) for s in _data_sets(opt).values()) else []
     return ", ".join(named + [f"train.{key}" for key in TRAIN_KEYS if isinstance(train, Mapping) and key in train])
 
 
@@ -234,18 +237,18 @@ def require_network_t(opt: Mapping[str, Any]) -> None:
 
 def reads_cache(opt: Mapping[str, Any]) -> bool:
     """Whether the training set reads the teacher's images from a cache."""
-    return _data_sets(opt).get("train", {}).get("type") == CACHE_DATASET
+    return is_cache(_data_sets(opt).get("train", {}))
 
 
 def _check_cache_keys(opt: Mapping[str, Any]) -> None:
     """Check the keys of a teacher cache, which are for a training set of its type alone."""
     for phase, section in _data_sets(opt).items():
         key = f"datasets.{phase}"
-        is_cache = section.get("type") == CACHE_DATASET
-        if is_cache and phase != "train":
+        cached = is_cache(section)
+        if cached and phase != "train":
             problem = "a teacher cache is for training"
             raise OptionsError(f"{key}.type", CACHE_DATASET, problem, "Write PairedImageDataset.")
-        if not is_cache and "dataroot_teacher" in section:
+        if not cached and "dataroot_teacher" in section:
             problem, remedy = f"{section.get('type')} does not read it", f"Write type: {CACHE_DATASET}, or remove it."
             raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
     if reads_cache(opt):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MODEL_TYPES = ("DistillModel",)
+"""The plugin's models."""
+
 SUFFIX = "srkd"
 """What follows the name of a class of ours where somebody else has registered one of the same name."""
 
@@ -12,3 +15,8 @@ TAKEN: set[str] = set()
 def registered_name(name: str) -> str:
     """The name that a class of ours is registered under: its own, or with the suffix where that is taken."""
     return f"{name}_{SUFFIX}" if name in TAKEN else name
+
+
+def model_types() -> tuple[str, ...]:
+    """The names that the plugin's models are registered under."""
+    return tuple(map(registered_name, MODEL_TYPES))

@@ -16,6 +16,7 @@ from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.precision import check_compiles, check_precision
 from srkd_plugin.options import reader, sections
+from srkd_plugin.options.registered_names import TAKEN, registered_name
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.validate import check_arguments, check_section
 from srkd_plugin.parallel.cuda import has_cuda
@@ -72,6 +73,8 @@ def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _check_registered(names: Any, key: str, section: Any) -> list[str]:
     """Check that the class is there and takes the arguments that the options give it; warnings of what it may not."""
     cls = basicsr_sections.find_class(names, key, section)
+    if "distill_opt" in key:
+        _refuse_two_meanings(cls, key, section["type"])
     arguments = {k: v for k, v in section.items() if k != "type"}
     if "distill_opt" in key:
         arguments = {k: v for k, v in arguments.items() if k not in sections.TermSection.model_fields}
@@ -88,6 +91,14 @@ def _check_registered(names: Any, key: str, section: Any) -> list[str]:
         except ValueError as error:
             raise OptionsError(key, arguments, str(error), "Correct the term.") from error
     return near_misses
+
+
+def _refuse_two_meanings(cls: Any, key: str, name: str) -> None:
+    """A term of a name that was the plugin's may be meant for either class; only who wrote the options knows."""
+    if name in TAKEN:
+        problem = f"{cls.__module__} has registered a loss of this name, beside the plugin's"
+        remedy = f"Write {registered_name(name)} for the plugin's, or register the other under another name."
+        raise OptionsError(f"{key}.type", name, problem, remedy)
 
 
 def _device(num_gpu: int) -> torch.device:

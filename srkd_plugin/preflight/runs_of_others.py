@@ -9,6 +9,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from srkd_plugin.errors import OptionsError, nearest
 from srkd_plugin.options import reader
+from srkd_plugin.options.registered_names import TAKEN, model_types, registered_name
 
 STOCK_MODELS = ("SRModel", "SRGANModel", "ESRGANModel", "RealESRNetModel", "RealESRGANModel", "SwinIRModel")
 """Models that BasicSR brings for images; of any other it is not known which sections it reads."""
@@ -29,9 +30,14 @@ def unread_sections(opt: Mapping[str, Any]) -> Optional[str]:
     if model_type in STOCK_MODELS:
         return (
             f"model_type: {model_type} is BasicSR's; the plugin leaves {named} alone. "
-            f"To distil, write model_type: {reader.MODEL_TYPES[0]}."
+            f"To distil, write model_type: {model_types()[0]}."
         )
-    hint = nearest(model_type, reader.MODEL_TYPES)
+    if model_type in TAKEN:
+        return (
+            f"model_type: {model_type} is that of {dict(iter(MODEL_REGISTRY))[model_type].__module__}, whose name it "
+            f"is in this process; the plugin leaves {named} alone. Its own is {registered_name(model_type)}."
+        )
+    hint = nearest(model_type, model_types())
     if "?" in hint and isinstance(model_type, str) and model_type not in MODEL_REGISTRY:
         raise OptionsError("model_type", model_type, "no model is registered under this name", hint)
     return None

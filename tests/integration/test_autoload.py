@@ -1,5 +1,6 @@
 """An unmodified BasicSR knows the plugin, however it is installed and started; and nobody else notices it."""
 
+import os
 import shutil
 import site
 import subprocess
@@ -16,6 +17,11 @@ KNOWS_US = """
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 assert "DistillModel" in MODEL_REGISTRY and "ContrastiveLoss" in LOSS_REGISTRY
 """
+
+
+def beside(folder):
+    """The path on which a folder's modules come first, and this copy of the plugin after them."""
+    return os.pathsep.join([str(folder), str(tiny.PROJECT)])
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
@@ -162,24 +168,30 @@ assert "ContrastiveLoss" not in LOSS_REGISTRY and "DistillModel" not in MODEL_RE
     tiny.run_ok("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
 
 
-def test_a_name_that_is_taken_leaves_the_registries_unchanged(tmp_path):
+def test_a_name_that_is_taken_stays_whose_it_is(tmp_path):
     code = """
 import torch, basicsr
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 class ContrastiveLoss: pass
 LOSS_REGISTRY.register(ContrastiveLoss)
-losses, models = dict(LOSS_REGISTRY._obj_map), dict(MODEL_REGISTRY._obj_map)
-try:
-    import srkd_plugin.registration
-except ImportError as error:
-    assert "'ContrastiveLoss' was already registered" in str(error), error
-else:
-    raise AssertionError("no error")
-assert (losses, models) == (LOSS_REGISTRY._obj_map, MODEL_REGISTRY._obj_map)
+import srkd_plugin.registration
+from srkd_plugin.losses import ContrastiveLoss as Ours
+assert LOSS_REGISTRY.get("ContrastiveLoss") is ContrastiveLoss
+assert LOSS_REGISTRY.get("ContrastiveLoss_srkd") is Ours
+assert "ContrastiveLoss_srkd" in srkd_plugin.registration.names() and "DistillModel" in MODEL_REGISTRY
 """
     shim = tmp_path / "sitecustomize.py"
     shim.write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
-    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+    printed = tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=beside(tmp_path))
+    assert "srkd" not in printed
+
+
+def test_a_clone_without_its_generated_version_is_one_line_with_a_remedy(checkout):
+    (checkout / "basicsr/version.py").unlink()
+    done = tiny.run("-c", "import srkd_plugin.registration", cwd=checkout)
+    last = done.stdout.splitlines()[-1]
+    assert "srkd_plugin registered nothing: this BasicSR is a clone without basicsr/version.py" in last
+    assert f"run python setup.py --version in {checkout}" in last
 
 
 def test_registering_after_basicsr_was_imported_still_changes_what_it_must(tmp_path):
@@ -194,16 +206,16 @@ srkd_plugin.registration.register()
 assert not hasattr(options.parse_options._srkd_stock, "_srkd_stock"), "changed twice"
 """
     (tmp_path / "sitecustomize.py").write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
-    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=beside(tmp_path))
 
 
 def test_importing_a_loss_after_basicsr_registers_too(tmp_path):
     code = "import torch, basicsr\nfrom srkd_plugin.losses import ContrastiveLoss" + KNOWS_US
     (tmp_path / "sitecustomize.py").write_text(tiny.FUNCTIONAL_TENSOR_BY_HAND)
-    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=str(tmp_path))
+    tiny.run_ok("-c", code, cwd=tmp_path, SRKD_PLUGIN_AUTOLOAD="0", PYTHONPATH=beside(tmp_path))
 
 
-@pytest.mark.parametrize("module", ["losses.contrastive_loss", "models.distill_model", "preflight"])
+@pytest.mark.parametrize("module", ["losses.contrastive_loss", "distill.distill_model", "preflight"])
 def test_any_module_of_ours_may_be_imported_first(tmp_path, module):
     code = "import importlib, sys\nimportlib.import_module('srkd_plugin.' + sys.argv[1])" + KNOWS_US
     tiny.run_ok("-W", "error::RuntimeWarning", "-c", code, module, cwd=tmp_path)
