@@ -95,7 +95,7 @@ def test_every_method_of_srmodel_that_is_called_or_overridden_is_in_the_table(mo
             names.add(node.attr)
         elif isinstance(node, ast.FunctionDef):
             names.add(node.name)
-    assert {name for name in names if hasattr(SRModel, name)} - known == set()
+    assert {name for name in names if hasattr(SRModel, name) and not hasattr(object(), name)} - known <= {"__dict__"}
 
 
 def test_the_modules_of_ours_in_the_table_are_there():
