@@ -157,7 +157,11 @@ ASSUMPTIONS = (
         *("basicsr.archs.arch_util:ResidualBlockNoBN.__init__", "read", "networks.student_init"),
         *("student.init: teacher_slice does not work", "self num_feat res_scale", "res_scale conv1 conv2"),
     ),
-    Assumption("basicsr.losses:build_loss", "called", "distill.terms", TRAINING, "opt"),
+    Assumption("basicsr.losses:build_loss", "called", "distill.loss_calls", TRAINING, "opt"),
+    *(
+        Assumption(f"basicsr.archs.vgg_arch:{name}", "read", "preflight.perceptual_loss", CHECK)
+        for name in ("NAMES", "VGG_PRETRAIN_PATH", "insert_bn")
+    ),
     Assumption(
         *("basicsr.metrics:calculate_psnr", "called", "evaluate.compare_images", "images are not compared"),
         "img img2 crop_border input_order test_y_channel",

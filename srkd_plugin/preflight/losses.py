@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.losses.basic_loss import PerceptualLoss
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from srkd_plugin.distill.loss_calls import LossCall, build_described_loss, first_line
@@ -45,8 +44,9 @@ def check_losses(train: Train, terms: Mapping[str, TermSection], channels: int, 
 
 
 def _is_perceptual(key: str, section: Mapping[str, Any]) -> bool:
-    cls = find_class(LOSS_REGISTRY, key, section)
-    return isinstance(cls, type) and issubclass(cls, PerceptualLoss)
+    """Whether it is BasicSR's PerceptualLoss, or derived from it; which module has it depends on BasicSR's version."""
+    bases = getattr(find_class(LOSS_REGISTRY, key, section), "__mro__", ())
+    return any(cls.__name__ == "PerceptualLoss" and cls.__module__.startswith("basicsr.losses.") for cls in bases)
 
 
 def _check_perceptual_opt(key: str, section: Mapping[str, Any], images: Mapping[str, torch.Tensor]) -> None:
