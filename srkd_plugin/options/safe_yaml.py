@@ -32,8 +32,12 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path, option: str = "-opt") -> dict[str, Any]:
     """The content of an options file.
+
+    Args:
+        file: The file.
+        option: How the user named it, for errors.
 
     Raises:
         OptionsError: It is not there, is no YAML, has a key twice, or a tag that makes it a program.
@@ -42,16 +46,16 @@ def read(file: Path) -> dict[str, Any]:
         opt = yaml.load(file.read_text("utf-8"), Loader=Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise OptionsError("-opt", str(file), f"it cannot be read ({reason})", REMEDY) from error
+        raise OptionsError(option, str(file), f"it cannot be read ({reason})", REMEDY) from error
     except yaml.constructor.ConstructorError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = f"{line}{error.problem}: a tag that makes the file a program, which is not run here"
-        raise OptionsError("-opt", str(file), problem, "Write the value itself, without a !!python tag.") from error
+        raise OptionsError(option, str(file), problem, "Write the value itself, without a !!python tag.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = f"it is not YAML ({where}{getattr(error, 'problem', None) or error})"
-        raise OptionsError("-opt", str(file), problem, "Mend the line, e.g. its indentation.") from error
+        raise OptionsError(option, str(file), problem, "Mend the line, e.g. its indentation.") from error
     if not isinstance(opt, dict):
-        raise OptionsError("-opt", str(file), "it holds no sections", REMEDY)
+        raise OptionsError(option, str(file), "it holds no sections", REMEDY)
     return opt

@@ -15,110 +15,32 @@
     sets:
       Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}
 
-Options files are named relative to the folder above the table's. A section that is merged in goes key by key, but for
-one that names another ``type``, which replaces what was there: its other keys belong to the old type. (Not so in
-``datasets``: there TeacherCacheDataset takes all keys of PairedImageDataset.)
+Options files are named relative to the folder above the table's; :mod:`~srkd_plugin.tables.options_merge` says how what
+a table sets is merged into them.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, InputError, nearest
 from srkd_plugin.options.validate import check_section
+from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
+from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, Table, TeacherRow
+from srkd_plugin.utils.names import require_plain_name
 
 TEST_FILE = "test_student.yml"
 """The options file that every test run starts from."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TeacherRow(_Section):
-    """``teacher``: trained by the table from an options file, or given as weights."""
-
-    file: Optional[str] = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
-    weights: Optional[str] = None
-    param_key: Optional[str] = "params"
-    network: Optional[dict[str, Any]] = None
-    """``network_g`` of the teacher, to test given weights."""
-
-
-class Method(_Section):
-    """A row of the table."""
-
-    file: str
-    label: Optional[str] = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    seeds: Optional[list[int]] = None
-    baseline: Optional[str] = None
-    cache: Optional[str] = None
-    """Which of ``caches`` the teacher's images come from; without one it runs live."""
-    group: str = "main"
-    budget: Optional[str] = None
-    """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""
-
-
-class Group(_Section):
-    """A table of its own in the report."""
-
-    title: str
-    sets: Optional[list[str]] = None
-    """Test sets that it shows; all of them by default."""
-
-
-class BenchmarkSet(_Section):
-    """A folder of HR images and one of LR images of the same names."""
-
-    dataroot_gt: str
-    dataroot_lq: str
-
-
-class Table(_Section):
-    """A table's file."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    seeds: list[int] = Field(min_length=1)
-    baseline: str
-    common: dict[str, Any] = Field(default_factory=dict)
-    distill: dict[str, Any] = Field(default_factory=dict)
-    teacher: TeacherRow
-    methods: dict[str, Method] = Field(min_length=1)
-    caches: dict[str, list[str]] = Field(default_factory=dict)
-    groups: dict[str, Group] = Field(default_factory=dict)
-    pairs: list[list[str]] = Field(default_factory=list)
-    sets: dict[str, BenchmarkSet] = Field(min_length=1)
-
-    def seeds_of(self, method: str) -> list[int]:
-        """The seeds that a method is run with."""
-        return self.methods[method].seeds or self.seeds
-
-    def baseline_of(self, method: str) -> str:
-        """What a method is compared with."""
-        return self.methods[method].baseline or self.baseline
-
-    def label_of(self, method: str) -> str:
-        """How a method is called in the report."""
-        return (method in self.methods and self.methods[method].label) or method
-
-    def cache_path(self, cache: str) -> str:
-        """Where a cache is, below the working directory."""
-        return f"tables/{self.name}/cache_{cache}.lmdb"
-
-
-NESTED: dict[str, type[_Section]] = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
-TEACHER = "teacher"
-"""Name of the teacher's row."""
+NESTED: dict[str, type[BaseModel]] = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
+NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "caches": "a teacher cache"}
+"""What is called by the names of a section."""
+OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op")
+"""How flags of cache_teacher.py begin that name its options and output (argparse takes shortened names, too)."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +86,14 @@ def read_table(file: Path) -> Table:
         InputError: It is not there, not YAML, or says something that cannot be.
         OptionsError: A key is unknown, missing or of the wrong type.
     """
-    content = _read_yaml(file)
+    content = read_yaml(file)
     nested: dict[str, Any] = {"teacher": check_section(TeacherRow, "teacher", content.get("teacher"))}
     for section, model in NESTED.items():
         rows = content.get(section, {})
         if not isinstance(rows, Mapping):
             raise InputError(section, rows, "a section of names is expected", f"See {file}.")
+        for name in rows:
+            require_plain_name(section, str(name), NAMED.get(section, "a part of the report"))
         nested[section] = {str(name): check_section(model, f"{section}.{name}", row) for name, row in rows.items()}
     table = check_section(Table, str(file), {**content, **nested})
     _check_names(table)
@@ -177,6 +101,16 @@ def read_table(file: Path) -> Table:
 
 
 def _check_names(table: Table) -> None:
+    require_plain_name("name", table.name, "the table's folder and runs")
+    for cache, flags in table.caches.items():
+        require_plain_name("caches", cache, NAMED["caches"])
+        for flag in flags:
+            if flag.startswith(OTHERS_FLAGS):
+                raise InputError(
+                    f"caches.{cache}", flag, "the table says itself what is cached, and where", "Remove it."
+                )
+    for run in (f"{table.name}_{TEACHER}_test", *(_longest_name(table, method) for method in table.methods)):
+        require_plain_name("methods", run, NAMED["methods"])
     if (table.teacher.file is None) == (table.teacher.weights is None):
         raise InputError("teacher", MISSING, "either file or weights is expected", "Give one of them.")
     if TEACHER in table.methods:
@@ -204,6 +138,11 @@ def _check_names(table: Table) -> None:
                 raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
 
 
+def _longest_name(table: Table, method: str) -> str:
+    """Of the names of a row's runs and tests."""
+    return f"{table.name}_{method}_s{max(table.seeds_of(method))}_test"
+
+
 def plan_runs(table: Table, file: Path) -> list[Run]:
     """The runs of a table, the teacher's first, then seed by seed, so that a part of them is a table already.
 
@@ -228,40 +167,31 @@ def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
     return f"experiments/{train['name']}/models/net_g_latest.pth", "params_ema" if with_ema else "params"
 
 
-def merge(base: Any, change: Any, replace_types: bool = True) -> Any:
-    """``change`` merged into ``base``, as the module says; neither is altered."""
-    if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
-        return copy.deepcopy(change)
-    if replace_types and "type" in change and change["type"] != base.get("type"):
-        return copy.deepcopy(dict(change))
-    merged = copy.deepcopy(dict(base))
-    for key, value in change.items():
-        merged[key] = merge(base.get(key), value, replace_types and key != "datasets")
-    return merged
-
-
 def _teacher_run(table: Table, options: Path) -> Run:
     row, name = table.teacher, f"{table.name}_{TEACHER}"
     if row.file is None:
-        network = row.network or _read_yaml(options / "teacher_edsr_l.yml")["network_g"]
+        network = row.network or read_yaml(options / "teacher_edsr_l.yml")["network_g"]
         return Run(TEACHER, row.seed, name, None, _test(table, options, name, network, (row.weights, row.param_key)))
-    train = merge(merge(_read_yaml(options / row.file), table.common), row.set)
+    train = merge(merge(read_yaml(options / row.file), table.common, "common"), row.set, "teacher.set")
+    require_training(TEACHER, row.file, train)
     train.update(name=name, manual_seed=row.seed)
     return Run(TEACHER, row.seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
 
 
 def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: int) -> Run:
     row, name = table.methods[method], f"{table.name}_{method}_s{seed}"
-    train = merge(_read_yaml(options / row.file), table.common)
+    train = merge(read_yaml(options / row.file), table.common, "common")
     if "network_t" in train:
         weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
-        train = merge(train, {"path": {"pretrain_network_t": weights, "param_key_t": param_key}})
-        train = merge(merge(train, {"network_t": teacher.test["network_g"]}), table.distill)
+        path = {"pretrain_network_t": weights, "param_key_t": param_key}
+        train = merge(train, {"path": path, "network_t": teacher.test["network_g"]}, TEACHER)
+        train = merge(train, table.distill, "distill")
     flags: Sequence[str] = ()
     if row.cache is not None:
         cached = {"type": "TeacherCacheDataset", "dataroot_teacher": table.cache_path(row.cache)}
-        train, flags = merge(train, {"datasets": {"train": cached}}), table.caches[row.cache]
-    train = merge(train, row.set)
+        train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache]
+    train = merge(train, row.set, f"methods.{method}.set")
+    require_training(f"methods.{method}", row.file, train)
     train.update(name=name, manual_seed=seed)
     return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
 
@@ -269,7 +199,7 @@ def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: i
 def _test(
     table: Table, options: Path, name: str, network: Mapping[str, Any], weights: tuple[Optional[str], Optional[str]]
 ) -> dict[str, Any]:
-    test = _read_yaml(options / TEST_FILE)
+    test = read_yaml(options / TEST_FILE)
     test.update(name=f"{name}_test", network_g=dict(network))
     if "num_gpu" in table.common:
         test["num_gpu"] = table.common["num_gpu"]
@@ -286,13 +216,3 @@ def _test(
     test["path"].update(pretrain_network_g=weights[0], param_key_g=weights[1])
     test["val"].update(save_img=True)
     return test
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("file", str(file), f"it cannot be read ({error})", "Correct its path or its text.") from error
-    if not isinstance(content, Mapping):
-        raise InputError("file", str(file), "it holds no options", "Give a YAML file of keys.")
-    return dict(content)

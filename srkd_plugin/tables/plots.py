@@ -9,8 +9,9 @@ from typing import Any
 
 from srkd_plugin.evaluate.compare_images import compare, draw_crops
 from srkd_plugin.tables.paired_stats import PsnrTable
-from srkd_plugin.tables.plan import TEACHER, Run, Table
+from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.results import CurvePoint, Results
+from srkd_plugin.tables.table_sections import TEACHER, Table
 
 MAIN = "main"
 """The group that is drawn."""

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any, Optional
 
 from srkd_plugin.tables.paired_stats import Difference, Interval, PsnrTable
-from srkd_plugin.tables.plan import TEACHER, Group, Table
 from srkd_plugin.tables.results import BICUBIC, Results
+from srkd_plugin.tables.table_sections import TEACHER, Group, Table
 from srkd_plugin.utils import markdown as md
 from srkd_plugin.utils.files import write_atomically, write_json
 

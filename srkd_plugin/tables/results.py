@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +13,8 @@ from pathlib import Path
 from typing import Any, Optional, Union, get_type_hints
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.tables.plan import TEACHER, Run, Table
+from srkd_plugin.tables.plan import Run
+from srkd_plugin.tables.table_sections import TEACHER, Table
 from srkd_plugin.utils.files import write_atomically
 
 BICUBIC = "bicubic"
@@ -179,29 +183,49 @@ def save(results: Results, folder: Path) -> None:
     """Write ``images.csv``, ``curves.csv`` and ``runs.csv``."""
     for name, row in FILES.items():
         columns = _columns(row)
-        lines = [",".join(columns)]
-        lines += [",".join(str(getattr(one, column)) for column in columns) for one in getattr(results, name)]
-        write_atomically(folder / f"{name}.csv", ("\n".join(lines) + "\n").encode())
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(columns)
+        lines.writerows([getattr(one, column) for column in columns] for one in getattr(results, name))
+        write_atomically(folder / f"{name}.csv", text.getvalue().encode())
 
 
 def load(folder: Path) -> Results:
     """Read what :func:`save` wrote.
 
     Raises:
-        InputError: A file is not there, or not such a file.
+        InputError: A file is not there, or not such a file, or there is no result in it.
     """
-    found: dict[str, list[Any]] = {}
-    for name, row in FILES.items():
-        file = folder / f"{name}.csv"
-        types = get_type_hints(row)
-        try:
-            with open(file, newline="", encoding="utf-8") as lines:
-                rows = list(csv.DictReader(lines))
-            found[name] = [row(**{key: types.get(key, str)(value) for key, value in one.items()}) for one in rows]
-        except (OSError, TypeError, ValueError) as error:
-            problem = f"it cannot be read as the table's {name} ({error})"
-            raise InputError("results", str(file), problem, "Give the folder that run_table.py wrote.") from error
+    found = {name: _rows(folder / f"{name}.csv", name, row) for name, row in FILES.items()}
+    if not found["images"]:
+        file = str(folder / "images.csv")
+        raise InputError("results", file, "it holds no results", "Give the folder that run_table.py wrote.")
     return Results(**found)
+
+
+def _rows(file: Path, name: str, row: RowType) -> list[Any]:
+    types = get_type_hints(row)
+    required = {column.name for column in fields(row) if column.default is dataclasses.MISSING}
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            content = csv.DictReader(lines, strict=True)
+            missing = required - set(content.fieldnames or ())
+            if missing:
+                raise ValueError(f"there is no column {', '.join(sorted(missing))}")
+            return [row(**{key: _value(types[key], text) for key, text in one.items()}) for one in content]
+    except (OSError, TypeError, ValueError, KeyError, csv.Error) as error:
+        problem = f"it cannot be read as the table's {name} ({error})"
+        raise InputError("results", str(file), problem, "Give the folder that run_table.py wrote.") from error
+
+
+def _value(kind: Any, text: Any) -> Any:
+    """One cell as its column's type; None stands for a cell that a short row does not have."""
+    if not isinstance(text, str):
+        raise ValueError("a row has fewer or more cells than the others")
+    value = kind(text)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{text} is no measured value")
+    return value
 
 
 def merged(parts: Mapping[str, Results], table: Table) -> Results:
@@ -212,8 +236,12 @@ def merged(parts: Mapping[str, Results], table: Table) -> Results:
         table: The table.
 
     Raises:
-        InputError: A run that two of them have, the teacher above all, is not the same in both.
+        InputError: They have no result of the table's methods; or a run that two of them have, the teacher above all,
+            is not the same in both.
     """
+    if not {image.method for results in parts.values() for image in results.images} & set(table.methods):
+        problem = f"none of the methods of table {table.name} has results there"
+        raise InputError("--results", ", ".join(parts), problem, "Give the folder of this table's results.")
     return Results(**{name: _merged_rows(parts, name, table) for name in FILES})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from typing import Any, Callable, Optional
 import yaml
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.tables.plan import TEACHER, Run
+from srkd_plugin.tables.plan import Run
+from srkd_plugin.tables.table_sections import TEACHER
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
 
@@ -190,7 +192,7 @@ class Runner:
     def _call(self, command: Sequence[str], log: Path, gpu: str) -> None:
         if self._stopped:
             raise RunFailed(f"{log.stem} was not started")
-        self.show(" ".join(["CUDA_VISIBLE_DEVICES=" + gpu, *command] if gpu else command))
+        self.show(f"CUDA_VISIBLE_DEVICES={gpu} {shlex.join(command)}" if gpu else shlex.join(command))
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu} if gpu else dict(os.environ)
         started = time.monotonic()
         log.parent.mkdir(parents=True, exist_ok=True)

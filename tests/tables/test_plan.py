@@ -99,17 +99,83 @@ def test_every_student_is_tested_on_all_sets_with_its_own_network_and_weights(wr
         ("pairs", [["output"]], "two methods are expected"),
         ("groups", {"main": {"title": "T", "sets": ["Set6"]}}, "groups.main.sets = 'Set6'.*Did you mean 'Set5'"),
         ("metods", {}, "metods = .*unknown key. Did you mean 'methods'"),
+        ("seeds", [0, 0], "seeds = .0, 0.: .*a seed is in it twice"),
+        ("seeds", [-1], "seeds = .-1.: .*greater than or equal to 0"),
+        ("methods.output.seeds", [1, 1], "methods.output.seeds = .1, 1.: .*twice"),
+        ("teacher.seed", 2**32, "teacher.seed = 4294967296"),
+        ("caches", {"plain": ["--out", "/anywhere"]}, "caches.plain = '--out': the table says itself"),
+        ("caches", {"plain": ["-opt=x"]}, "caches.plain = '-opt=x': the table says itself"),
     ],
 )
 def test_what_is_refused(write, path, value, says):
+    with pytest.raises(OptionsError, match=says):
+        plan.read_table(write(changed(path, value)))
+
+
+def changed(path, value):
     content = copy.deepcopy(MINIMAL)
     *parents, last = path.split(".")
     section = content
     for key in parents:
         section = section[key]
     section[last] = value
-    with pytest.raises(OptionsError, match=says):
+    return content
+
+
+BAD_NAMES = ["/../../../evil", "../evil", "a/b", "a\nb", "a\0b", "a\x1b[2J", "", "x" * 300]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=range(len(BAD_NAMES)))
+@pytest.mark.parametrize("section", ["methods", "caches", "sets", "name"])
+def test_names_that_become_paths(write, section, name):
+    content = copy.deepcopy(MINIMAL)
+    values = {"methods": {"file": "student_edsr_m.yml"}, "caches": [], "sets": content["sets"]["Set5"]}
+    if section == "name":
+        content["name"] = name
+    else:
+        content.setdefault(section, {})[name] = values[section]
+    with pytest.raises(OptionsError, match=rf"^{section} = ") as refused:
         plan.read_table(write(content))
+    assert str(refused.value).isprintable()
+
+
+def test_names_that_are_too_long_together(write):
+    content = copy.deepcopy(MINIMAL)
+    content["name"], content["methods"]["m" * 150] = "t" * 150, {"file": "student_edsr_m.yml"}
+    with pytest.raises(OptionsError, match=r"methods = 'ttt.* and has 309 bytes"):
+        plan.read_table(write(content))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("methods.output.set", {"train": None}, r"methods.output: train = None: .* must have this section"),
+        ("methods.output.set", {"datasets": []}, r"methods.output.set.datasets = \[\]: the options have a section"),
+        ("methods.output.set", {"datasets": {"train": None}}, r"methods.output: datasets.train = None"),
+        ("methods.output.set", {"train": {"optim_g": 5}}, r"methods.output.set.train.optim_g = 5: .* a section"),
+        ("methods.output.set", {"train": {"ema_decay": "x"}}, r"methods.output: train.ema_decay = 'x': a number"),
+        ("methods.output.file", "test_student.yml", r"methods.output: datasets.train is missing"),
+        ("common", {"network_g": None}, r"teacher: network_g|methods.none: network_g = None"),
+        ("teacher.set", {"train": None}, r"teacher: train = None"),
+    ],
+)
+def test_what_is_set_to_what_no_run_can_have(write, path, value, says):
+    file = write(changed(path, value))
+    table = plan.read_table(file)
+    with pytest.raises(OptionsError, match=says):
+        plan.plan_runs(table, file)
+
+
+def test_an_optional_section_can_be_taken_away(write):
+    file = write(changed("methods.output.set", {"val": None}))
+    assert plan.plan_runs(plan.read_table(file), file)[-1].train["val"] is None
+
+
+def test_a_key_that_is_there_twice(write):
+    file = write(MINIMAL)
+    file.write_text(file.read_text() + "seeds: [0]\n")
+    with pytest.raises(OptionsError, match=r"seeds = .*this key a second time"):
+        plan.read_table(file)
 
 
 def test_a_file_that_is_not_there_is_named(write, tmp_path):

@@ -12,9 +12,9 @@ import tiny
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.tables import plan, report
-from srkd_plugin.tables.plan import BenchmarkSet, Group, Method, Table, TeacherRow
 from srkd_plugin.tables.plots import budget_curves
 from srkd_plugin.tables.results import FILES, CurvePoint, ImageResult, Results, RunResult, load, merged
+from srkd_plugin.tables.table_sections import BenchmarkSet, Group, Method, Table, TeacherRow
 
 SEEDS = (0, 1, 2)
 
@@ -147,6 +147,12 @@ def test_parts_of_different_teachers_are_refused(table, results):
     other = Results(moved, results.curves, results.runs)
     with pytest.raises(OptionsError, match=r"psnr of teacher 9 S i0 is 40.0 in A and 40.01 in B.* same teacher"):
         merged({"A": results, "B": other}, table)
+
+
+def test_results_of_another_table_are_refused(table, results):
+    renamed = [replace(r, method=f"other_{r.method}") for r in results.images]
+    with pytest.raises(OptionsError, match=r"--results = 'A': none of the methods of table \w+ has results there"):
+        merged({"A": replace(results, images=renamed)}, table)
 
 
 def test_the_command_merges_folders_and_writes_into_none_of_them(tmp_path):

@@ -277,6 +277,35 @@ def test_stored_results_are_read_back_equal(root, tmp_path):
         results.load(tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"method,seed,set,image,psnr\n",
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
+        b"method,seed,set,image,psnr\nnone,0,S\n",
+        b"method,seed,set,image,psnr\nnone,0,S,i,nan\n",
+        b"method,seed,set,image,psnr,more\nnone,0,S,i,30.0,1\n",
+    ],
+    ids=["empty", "header alone", "binary", "short row", "nan", "another column"],
+)
+def test_stored_results_that_are_none(root, tmp_path, content):
+    machine, runs = make(root)
+    machine.run_all(runs[:2])
+    results.save(
+        results.collect(runs, {r.name: json.loads(machine.record_file(r).read_text()) for r in runs[:2]}), tmp_path
+    )
+    (tmp_path / "images.csv").write_bytes(content)
+    with pytest.raises(OptionsError, match=r"images.csv.*(cannot be read as the table's images|holds no results)"):
+        results.load(tmp_path)
+
+
+def test_names_with_commas_are_stored_and_read(tmp_path):
+    found = results.Results([results.ImageResult("a, b", 0, "S", 'x,"1"', 30.0)], [], [])
+    results.save(found, tmp_path)
+    assert results.load(tmp_path) == found
+
+
 def test_the_sheet_of_crops_has_a_row_a_set(root, tmp_path):
     from srkd_plugin.tables.plots import draw_sheet
 

@@ -1,0 +1,99 @@
+"""The sections of a table's file; :mod:`srkd_plugin.tables.plan` shows one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+TEACHER = "teacher"
+"""Name of the teacher's row."""
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is in it twice")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy's generator, which BasicSR seeds, takes."""
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TeacherRow(_Section):
+    """``teacher``: trained by the table from an options file, or given as weights."""
+
+    file: Optional[str] = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    seed: Seed = 0
+    weights: Optional[str] = None
+    param_key: Optional[str] = "params"
+    network: Optional[dict[str, Any]] = None
+    """``network_g`` of the teacher, to test given weights."""
+
+
+class Method(_Section):
+    """A row of the table."""
+
+    file: str
+    label: Optional[str] = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    seeds: Optional[Seeds] = None
+    baseline: Optional[str] = None
+    cache: Optional[str] = None
+    """Which of ``caches`` the teacher's images come from; without one it runs live."""
+    group: str = "main"
+    budget: Optional[str] = None
+    """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""
+
+
+class Group(_Section):
+    """A table of its own in the report."""
+
+    title: str
+    sets: Optional[list[str]] = None
+    """Test sets that it shows; all of them by default."""
+
+
+class BenchmarkSet(_Section):
+    """A folder of HR images and one of LR images of the same names."""
+
+    dataroot_gt: str
+    dataroot_lq: str
+
+
+class Table(_Section):
+    """A table's file."""
+
+    name: str
+    seeds: Seeds
+    baseline: str
+    common: dict[str, Any] = Field(default_factory=dict)
+    distill: dict[str, Any] = Field(default_factory=dict)
+    teacher: TeacherRow
+    methods: dict[str, Method] = Field(min_length=1)
+    caches: dict[str, list[str]] = Field(default_factory=dict)
+    groups: dict[str, Group] = Field(default_factory=dict)
+    pairs: list[list[str]] = Field(default_factory=list)
+    sets: dict[str, BenchmarkSet] = Field(min_length=1)
+
+    def seeds_of(self, method: str) -> list[int]:
+        """The seeds that a method is run with."""
+        return self.methods[method].seeds or self.seeds
+
+    def baseline_of(self, method: str) -> str:
+        """What a method is compared with."""
+        return self.methods[method].baseline or self.baseline
+
+    def label_of(self, method: str) -> str:
+        """How a method is called in the report."""
+        return (method in self.methods and self.methods[method].label) or method
+
+    def cache_path(self, cache: str) -> str:
+        """Where a cache is, below the working directory."""
+        return f"tables/{self.name}/cache_{cache}.lmdb"
