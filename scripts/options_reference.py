@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from srkd_plugin import registration  # noqa: F401  (first: it registers the losses)
 from srkd_plugin.options import reference
+from srkd_plugin.options.schema import json_schema
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENT = PROJECT / "docs/options.md"
+SCHEMA = PROJECT / "options/srkd.schema.json"
 
 
 def document(text: str) -> str:
@@ -21,5 +24,11 @@ def document(text: str) -> str:
     )
 
 
+def schema() -> str:
+    """The JSON schema's file."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 if __name__ == "__main__":
     DOCUMENT.write_text(document(DOCUMENT.read_text("utf-8")), "utf-8")
+    SCHEMA.write_text(schema(), "utf-8")

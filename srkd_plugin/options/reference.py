@@ -40,8 +40,8 @@ def reference(losses: Mapping[str, type]) -> str:
     paths = list(dict.fromkeys(path for path, _ in SECTIONS))
     blocks = [line for path in paths for line in _section(path)]
     for name, loss in sorted(losses.items()):
-        first_line = (inspect.getdoc(loss) or "").split("\n\n")[0]
-        blocks += ["", f"### Arguments of `{name}` in a term", "", _markdown(first_line), "", _table(_arguments(loss))]
+        first_line = on_one_line((inspect.getdoc(loss) or "").split("\n\n")[0])
+        blocks += ["", f"### Arguments of `{name}` in a term", "", first_line, "", _table(_arguments(loss))]
     return "\n".join(blocks).strip()
 
 
@@ -49,7 +49,7 @@ def _section(path: str) -> Iterator[str]:
     """One section's heading, paragraphs and table."""
     models = [model for where, model in SECTIONS if where == path]
     yield from ["", f"### `{path}`" if path else "### Top level", ""]
-    yield from [" ".join(_markdown(_about(model, path)) for model in models), ""]
+    yield from [" ".join(about_section(model, path) for model in models), ""]
     yield _table(row for model in models for row in _keys(path, model))
 
 
@@ -57,17 +57,17 @@ def _keys(path: str, model: type[BaseModel]) -> Iterator[Row]:
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else _value(field.default)
         key = f"{path}.{name}" if path else name
-        yield f"`{key}`", _type(field.annotation), default, _markdown(field.description or "")
+        yield f"`{key}`", _type(field.annotation), default, on_one_line(field.description or "")
 
 
 def _table(rows: Iterator[Row]) -> str:
     return table(COLUMNS, ([Markdown(cell) for cell in cells] for cells in rows))
 
 
-def _about(model: type, path: str) -> str:
-    """A model's docstring, without the path that the heading has."""
+def about_section(model: type, path: str) -> str:
+    """What a section is for, as Markdown on one line: its model's docstring, without the section's path before it."""
     text = (inspect.getdoc(model) or "").replace(f"``{path}``: ", "", 1)
-    return text[:1].upper() + text[1:]
+    return on_one_line(text[:1].upper() + text[1:])
 
 
 def _arguments(loss: type) -> Iterator[Row]:
@@ -80,7 +80,7 @@ def _arguments(loss: type) -> Iterator[Row]:
     meanings.update(_documented(loss))
     for argument in inspect.signature(loss).parameters.values():
         default = "required" if argument.default is argument.empty else _value(argument.default)
-        kind, meaning = _type(hints.get(argument.name, Any)), _markdown(meanings.get(argument.name, ""))
+        kind, meaning = _type(hints.get(argument.name, Any)), on_one_line(meanings.get(argument.name, ""))
         yield f"`{argument.name}`", kind, default, meaning
 
 
@@ -91,10 +91,9 @@ def _documented(thing: Any) -> dict[str, str]:
     return {name: text for name, text in entries if not text.startswith("See :")}
 
 
-def _markdown(text: str) -> str:
-    """A docstring's markup on one line."""
-    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", " ".join(text.split()))
-    return text.replace("``", "`")
+def on_one_line(docstring: str) -> str:
+    """A docstring, or a part of one, as Markdown on one line."""
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", " ".join(docstring.split())).replace("``", "`")
 
 
 def _value(value: Any) -> str:

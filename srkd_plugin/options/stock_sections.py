@@ -83,7 +83,7 @@ class Run(_Stock):
 
 
 class Paths(_Stock):
-    """``path``: BasicSR's keys in it."""
+    """``path``: weights files and folders."""
 
     pretrain_network_g: Any = None
     """Weights file that the student starts from; none: random weights."""
@@ -104,7 +104,7 @@ class Paths(_Stock):
 
 
 class DataSet(_Stock):
-    """``datasets.<phase>``: a set of images or pairs."""
+    """``datasets.val``, ``datasets.val_...``, or ``datasets.test...``: a set of images or pairs."""
 
     name: str
     """Name of the set in the log."""
@@ -131,7 +131,7 @@ class DataSet(_Stock):
 
 
 class TrainSet(DataSet):
-    """``datasets.train``: BasicSR's keys in it."""
+    """``datasets.train``: the training set."""
 
     gt_size: Positive
     """Side of the GT crops, in pixels."""
@@ -162,7 +162,7 @@ class TrainSet(DataSet):
 
 
 class Train(_Stock):
-    """``train``: BasicSR's keys in it."""
+    """``train``: optimizer, schedule and losses."""
 
     total_iter: Count
     """Number of iterations."""
