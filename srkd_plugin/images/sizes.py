@@ -15,6 +15,7 @@ from typing import BinaryIO, Optional, Union
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from srkd_plugin.images.decode import JPEG_END, JPEG_START, PNG_END, PNG_START, ImageFault, check_whole
 
@@ -102,8 +103,8 @@ def _any_number_of_pixels() -> Iterator[None]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, without Pillow's ``getexif``: it decodes PNGs, and reads XMP, which OpenCV does not."""
-    if image.format == "TIFF":
-        return int(image.tag_v2.get(ORIENTATION, 1))  # type: ignore[attr-defined]
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2.get(ORIENTATION, 1))
     exif = image.info.get("exif")
     if not exif:
         return 1

@@ -27,14 +27,14 @@ def require_choice(name: str, value: object, choices: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(words)}; got {value!r}{hint and f'. {hint}'}")
 
 
-def require_positive(name: str, value: object) -> None:
+def require_positive(name: str, value: Any) -> None:
     """Refuse what is not a finite number above 0.
 
     Raises:
         ValueError: It is none.
     """
     _require_number(name, value)
-    if not value > 0:  # type: ignore[operator]
+    if not value > 0:
         raise ValueError(f"{name} must be > 0; got {value}")
 
 

@@ -15,7 +15,7 @@ from srkd_plugin.errors import InputError
 try:
     import fcntl
 except ImportError:  # not on Windows, where nobody is told of others then
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # which is what to look for
 
 UNFINISHED = ".unfinished"
 """What the name of a file or folder that is being written ends with."""

@@ -27,7 +27,7 @@ from srkd_plugin.errors import InputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # which is what to look for
 
 TRIES, PAUSE = 5, 0.05
 """How often a lock is asked for, and seconds between: a look (:func:`owner_of`) holds one for a moment."""

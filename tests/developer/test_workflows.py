@@ -60,6 +60,13 @@ def test_a_release_is_tested_built_and_checked_before_it_is_published():
     assert release["permissions"] == {"contents": "read"}
 
 
+def test_an_ignored_type_error_names_its_code_and_its_reason():
+    for file in (tiny.PROJECT / "srkd_plugin").rglob("*.py"):
+        for line in file.read_text("utf-8").splitlines():
+            if "type: ignore" in line:
+                assert re.search(r"# type: ignore\[[a-z-]+\]  # \w+", line), f"{file}: {line}"
+
+
 def test_the_hooks_are_pinned_and_are_what_the_script_runs():
     repos = read(".pre-commit-config.yaml")["repos"]
     hooks = {hook["id"] for repo in repos for hook in repo["hooks"]}
