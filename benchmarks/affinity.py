@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import re
-from pathlib import Path
 
+import timing
 import torch
 
 from srkd_plugin.cli.exit_codes import positive_int
 from srkd_plugin.losses import spatial_affinity_loss
+from srkd_plugin.utils import markdown
 
 SIZES = ((24, 16), (48, 16), (96, 4))
 """Side of the feature maps, and batch."""
@@ -28,11 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=positive_int, default=64, help="of student and teacher (%(default)s)")
     args = parser.parse_args()
-    print("| maps | batch | HW | naive | chunked | ratio |\n|---|---|---|---|---|---|")
+    print(markdown.heading(["maps", "batch", "HW", "naive", "chunked", "ratio"]))
     for side, batch in SIZES:
         naive, chunked = (_in_a_process(form, side, batch, args.channels) for form in ("naive", "chunked"))
-        cells = f"{side}x{side} | {batch} | {side * side} | {naive:.0f} MiB | {chunked:.0f} MiB"
-        print(f"| {cells} | {naive / chunked:.1f} |", flush=True)
+        cells = [f"{side}x{side}", batch, side * side, f"{naive:.0f} MiB", f"{chunked:.0f} MiB"]
+        print(markdown.row([*cells, f"{naive / chunked:.1f}"]), flush=True)
 
 
 def _in_a_process(form: str, side: int, batch: int, channels: int) -> float:
@@ -47,10 +47,7 @@ def measure(form: str, side: int, batch: int, channels: int) -> float:
     torch.manual_seed(0)
     student = torch.rand(batch, channels, side, side, requires_grad=True)
     teacher = torch.rand(batch, channels, side, side)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is resident now
-    before = _peak()
-    loss(student, teacher).backward()
-    return _peak() - before
+    return timing.growth_bytes(lambda: loss(student, teacher).backward()) / 2**20
 
 
 def naive_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -58,11 +55,6 @@ def naive_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     unit = [x.flatten(2) / (x.flatten(2).norm(dim=1, keepdim=True) + 1e-8) for x in (student, teacher)]
     a, b = (x.mT @ x for x in unit)
     return (a - b).abs().mean()
-
-
-def _peak() -> float:
-    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(kib) / 1024
 
 
 if __name__ == "__main__":

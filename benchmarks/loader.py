@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Images a second of TeacherCacheDataset against BasicSR's PairedImageDataset: a Markdown table.
+"""Images per second of TeacherCacheDataset against BasicSR's PairedImageDataset: a Markdown table.
 
   python benchmarks/loader.py -opt options/distill_cl_l1_cached.yml --workers 0 1 2
 
@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import timing
+
 from srkd_plugin.cli.exit_codes import positive_int, run_command
+from srkd_plugin.utils import markdown
 
 WARM_UP = 5
 """Batches that are not counted: workers start and fill their queues."""
@@ -31,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options with a TeacherCacheDataset")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(0 1 2)")
-    parser.add_argument("--batches", type=positive_int, default=50, help="batches a repetition (%(default)s)")
+    parser.add_argument("--batches", type=positive_int, default=50, help="batches per repetition (%(default)s)")
     parser.add_argument("--repeats", type=positive_int, default=5, help="repetitions (%(default)s)")
     args = parser.parse_args()
     return run_command(lambda: _benchmark(args))
@@ -42,20 +44,27 @@ def _benchmark(args: argparse.Namespace) -> int:
 
     opt = read_options(args.opt)
     train_set = {**opt["datasets"]["train"], "scale": opt["scale"], "phase": "train"}
-    stock = {**train_set, "type": "PairedImageDataset"}
-    print("| workers | PairedImageDataset, images/s | TeacherCacheDataset, images/s | ratio |\n|---|---|---|---|")
+    sections = {"stock": {**train_set, "type": "PairedImageDataset"}, "cached": train_set}
+    images = args.batches * train_set["batch_size_per_gpu"]
+    names = ["workers", "PairedImageDataset, images/s", "TeacherCacheDataset, images/s", "ratio"]
+    print(markdown.heading(names))
     for workers in args.workers:
-        rates: dict[str, list[float]] = {"stock": [], "cached": []}
-        for repeat in range(args.repeats):
-            for name, section in (("stock", stock), ("cached", train_set)):
-                rates[name].append(_rate(section, workers, args.batches, seed=repeat))
-        ratio = median(rates["cached"]) / median(rates["stock"])
-        print(f"| {workers} | {_shown(rates['stock'])} | {_shown(rates['cached'])} | {ratio:.2f} |", flush=True)
+        steps = {name: _loading(section, workers, args.batches) for name, section in sections.items()}
+        seconds = timing.interleaved(steps, args.repeats, warm_up=0, timer=timing.told)
+        stock, cached = (timing.Spread.whole([images / s for s in seconds[name]]) for name in sections)
+        cells = [f"{stock:,.0f}", f"{cached:,.0f}", f"{cached.median / stock.median:.2f}"]
+        print(markdown.row([workers, *cells]), flush=True)
     return 0
 
 
-def _rate(section: Mapping[str, Any], workers: int, batches: int, seed: int) -> float:
-    """Images a second of one loader, built as BasicSR builds it."""
+def _loading(section: Mapping[str, Any], workers: int, batches: int) -> timing.Step:
+    """A step that loads batches from a new loader, with another seed each time, and returns the seconds it took."""
+    seeds = count()
+    return lambda: _seconds(section, workers, batches, next(seeds))
+
+
+def _seconds(section: Mapping[str, Any], workers: int, batches: int, seed: int) -> float:
+    """Seconds for some batches of one loader, built as BasicSR builds it, once it is warmed up."""
     from basicsr.data import build_dataloader, build_dataset
     from basicsr.data.data_sampler import EnlargedSampler
 
@@ -68,14 +77,7 @@ def _rate(section: Mapping[str, Any], workers: int, batches: int, seed: int) -> 
     iterator = iter(loader)
     for _ in range(WARM_UP):
         next(iterator)
-    start = time.perf_counter()
-    for _ in range(batches):
-        next(iterator)
-    return batches * section["batch_size_per_gpu"] / (time.perf_counter() - start)
-
-
-def _shown(rates: list[float]) -> str:
-    return f"{median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+    return timing.wall_timer(lambda: [next(iterator) for _ in range(batches)])
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ A cell says how many times as fast ours is, with the medians of ours and BasicSR
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
-from statistics import median
 from typing import Any, Callable
 
 import cv2
 import numpy as np
+import timing
 import torch
 
 from srkd_plugin.cli.exit_codes import positive_int
 from srkd_plugin.images.matlab_resize import downscale, upscale
+from srkd_plugin.utils import markdown
 
 SIZES = ((512, 768), (1356, 2040))
 """Height and width of HR: Kodak's, and DIV2K's usual one."""
@@ -32,11 +32,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    print("| | " + " | ".join(f"{w}x{h}" for h, w in SIZES) + " |\n|---|" + "---|" * len(SIZES))
+    print(markdown.heading(["", *(f"{w}x{h}" for h, w in SIZES)]))
     for title, resize, factor in (("reduce", downscale, lambda s: 1 / s), ("enlarge", upscale, float)):
         for scale in (2, 3, 4):
             cells = [_compare(resize, image, scale, factor(scale), args.repeats) for image in _images(title, scale)]
-            print(f"| {title} x{scale} | {' | '.join(cells)} |", flush=True)
+            print(markdown.row([f"{title} x{scale}", *cells]), flush=True)
 
 
 def _images(title: str, scale: int) -> Iterator[np.ndarray]:
@@ -48,16 +48,13 @@ def _images(title: str, scale: int) -> Iterator[np.ndarray]:
 
 
 def _compare(resize: Callable[..., Any], image: np.ndarray, scale: int, factor: float, repeats: int) -> str:
-    ours, stock = [], []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        resize(image, scale)
-        middle = time.perf_counter()
-        _resize_as_basicsr(image, factor)
-        ours.append(middle - start)
-        stock.append(time.perf_counter() - middle)
-    ratio = median(stock) / median(ours)
-    return f"{ratio:.1f} times ({median(ours) * 1e3:.0f} ms, {median(stock) * 1e3:.0f} ms)"
+    steps: dict[str, timing.Step] = {
+        "ours": lambda: resize(image, scale),
+        "stock": lambda: _resize_as_basicsr(image, factor),
+    }
+    seconds = timing.interleaved(steps, repeats, warm_up=1, timer=timing.wall_timer)
+    ours, stock = (timing.Spread.of(seconds[name]).median for name in steps)
+    return f"{stock / ours:.1f} times ({ours * 1e3:.0f} ms, {stock * 1e3:.0f} ms)"
 
 
 def _resize_as_basicsr(image: np.ndarray, factor: float) -> np.ndarray:

@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def network_options(blocks: int, channels: int) -> dict[str, Any]:
-    """Of an EDSR, as in an options file."""
+    """Section of an EDSR, as in an options file."""
     return {**EDSR, "num_block": blocks, "num_feat": channels, "res_scale": 0.1 if channels > 64 else 1}
 
 

@@ -39,13 +39,14 @@ import torch
 from step_kinds import OPTIONS, SIZES, STEPS, first_loss, live_with, loss_step, network
 
 from srkd_plugin.cli.exit_codes import positive_int, run_command
+from srkd_plugin.utils import markdown
 
 WARM_UP = 4
-"""DistillModel logs gradient norms in its first 3 iterations, at one backward pass a term."""
+"""DistillModel logs gradient norms in its first 3 iterations, at one backward pass per term."""
 BARS = (("cached", "stock", 1.03), ("live", "floor_live", 1.03), ("loss", "stock", 0.01))
-"""The first is to take at most so many times as long as the second."""
+"""The first must take at most this many times as long as the second."""
 FASTER = (("live", 2.9), ("cached", 24.0))
-"""And these at least so many times faster than naive, at the paper's sizes."""
+"""And naive must take at least this many times as long as these, at the paper's sizes."""
 LOSS_BATCHES, LOSS_SHAPE = (16, 64, 256), (3, 96, 96)
 NAIVE_COPIES = 4
 """N x N x C x H x W tensors that the broadcast loss holds at its peak, about: difference, its absolute, gradients."""
@@ -87,7 +88,7 @@ def _steps(args: argparse.Namespace) -> dict[str, Any]:
     peaks = {} if args.no_memory else {n: _apart(_step_peak, n, args.size, args.device, args.threads) for n in names}
     rows = [[name, str(ratios[name]), str(timing.Spread.of(seconds[name])), _mib(peaks.get(name))] for name in names]
     _print_heading(args)
-    print(timing.table(rows, ["step", "x stock", "seconds", "peak memory, MiB"]) + "\n")
+    print(markdown.table(["step", "x stock", "seconds", "peak memory, MiB"], rows) + "\n")
     bars = _bars(seconds, args.size)
     return {
         "ratios": {name: spread.median for name, spread in ratios.items()},
@@ -112,7 +113,7 @@ def _bars(seconds: dict[str, list[float]], size: str) -> dict[str, float]:
             continue
         ratio = timing.ratios(seconds, other)[name]
         found[f"{name}/{other}"] = ratio.median
-        print(f"{name} / {other}: {ratio}, to be {bar}")
+        print(f"{name} / {other}: {ratio}, must be {bar}")
     return found
 
 
@@ -127,7 +128,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         [name, str(ratios[name]), str(timing.Spread.of(seconds[name])), f"{changes[name]:+.1e}"] for name in OPTIONS
     ]
     _print_heading(args)
-    print(timing.table(rows, ["option", "x live", "seconds", "relative change of l_contrastive"]))
+    print(markdown.table(["option", "x live", "seconds", "relative change of l_contrastive"], rows))
     return {"ratios": {name: spread.median for name, spread in ratios.items()}, "seconds": seconds, "changes": changes}
 
 
@@ -144,12 +145,12 @@ def _loss(args: argparse.Namespace) -> dict[str, Any]:
             seconds = _apart(_loss_seconds, form, n, args)
             figures[f"{form}_{n}"] = {"seconds": seconds, "peak_bytes": peak}
             rows.append([str(n), form, str(timing.Spread.of(seconds)), _mib(peak)])
-    print(timing.table(rows, ["N", "loss", "seconds", "peak memory, MiB"]))
+    print(markdown.table(["N", "loss", "seconds", "peak memory, MiB"], rows))
     return {"loss": figures}
 
 
 def _arithmetic(args: argparse.Namespace) -> dict[str, Any]:
-    """FLOPs (2 a multiply-add) of the convolutions, and bytes of their float32 outputs and weights, once each."""
+    """FLOPs (2 per multiply-add) of the convolutions, and bytes of their float32 outputs and weights, once each."""
     figures, rows = {}, []
     for size, shape in SIZES.items():
         pixels = shape["batch"] * shape["side"] ** 2
@@ -160,7 +161,7 @@ def _arithmetic(args: argparse.Namespace) -> dict[str, Any]:
             rows.append([size, name, f"{flops / 1e9:,.1f}", f"{(out + weights) / 2**20:,.0f}"])
         ratio = teacher[0] / (3 * student[0])
         rows.append([size, "teacher forward / student step", f"{ratio:.2f}", ""])
-    print(timing.table(rows, ["size", "what", "GFLOPs", "MiB"]))
+    print(markdown.table(["size", "what", "GFLOPs", "MiB"], rows))
     return {"arithmetic": figures}
 
 

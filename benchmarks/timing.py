@@ -1,4 +1,4 @@
-"""Timing of things against each other: interleaved repetitions, ratios with their spread, a Markdown table."""
+"""Timing of things against each other: interleaved repetitions and ratios with their spread; and peak memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Timer = Callable[[Step], float]
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles of repeated measurements."""
+    """Median of repeated measurements, and how far they spread: the quartiles, or the lowest and the highest."""
 
     median: float
     low: float
@@ -28,19 +28,28 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """Of at least one value; a single one is its own quartiles."""
+        """Median and quartiles of at least one value; a single one is its own quartiles."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, _, high = quantiles(values, n=4, method="inclusive")
         return cls(median(values), low, high)
 
+    @classmethod
+    def whole(cls, values: list[float]) -> Spread:
+        """Median, lowest and highest of at least one value."""
+        return cls(median(values), min(values), max(values))
+
     def __str__(self) -> str:
-        """``median (low to high)``."""
-        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+        """``median (low to high)`` with three decimals."""
+        return f"{self:.3f}"
+
+    def __format__(self, number: str) -> str:
+        """``median (low to high)``, each in this format of a number."""
+        return f"{self.median:{number}} ({self.low:{number}} to {self.high:{number}})"
 
 
 def interleaved(steps: Mapping[str, Step], repeats: int, warm_up: int, timer: Timer) -> dict[str, list[float]]:
-    """Time every step once a round, so that whatever disturbs the machine disturbs all of them.
+    """Time every step once per round, so that whatever disturbs the machine disturbs all of them.
 
     Each round begins with another step, so that none always comes after the same one.
 
@@ -48,10 +57,10 @@ def interleaved(steps: Mapping[str, Step], repeats: int, warm_up: int, timer: Ti
         steps: What is timed, by name.
         repeats: Rounds, >= 1.
         warm_up: Calls of each step beforehand that are not timed.
-        timer: Runs a step and returns its seconds.
+        timer: Runs a step and returns its seconds; :func:`told` for steps that time a part of themselves.
 
     Returns:
-        Seconds of each step, one a round.
+        Seconds of each step, one per round.
     """
     for step in steps.values():
         for _ in range(warm_up):
@@ -69,6 +78,13 @@ def ratios(seconds: Mapping[str, list[float]], reference: str) -> dict[str, Spre
     """Each step's seconds as multiples of the reference's in the same round."""
     base = seconds[reference]
     return {name: Spread.of([a / b for a, b in zip(values, base)]) for name, values in seconds.items()}
+
+
+def told(step: Step) -> float:
+    """Seconds that the step itself returns."""
+    seconds = step()
+    assert isinstance(seconds, float)
+    return seconds
 
 
 def wall_timer(step: Step) -> float:
@@ -115,9 +131,22 @@ def peak_bytes(prepare: Callable[[], Step], warm_up: int, device: torch.device) 
         torch.cuda.reset_peak_memory_stats(device)
         step()
         return torch.cuda.max_memory_allocated(device)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is resident now
+    _start_peak()
     step()
     return _status("VmHWM") - before
+
+
+def growth_bytes(step: Step) -> int:
+    """Most resident memory that a step takes beyond what is resident when it begins; Linux only."""
+    _start_peak()
+    before = _status("VmHWM")
+    step()
+    return _status("VmHWM") - before
+
+
+def _start_peak() -> None:
+    """Let the peak start again at what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(key: str) -> int:
@@ -149,7 +178,7 @@ def convolution_work(net: nn.Module, side: int = 8) -> tuple[float, float, int]:
         side: Of the input it is run on.
 
     Returns:
-        FLOPs (2 a multiply-add) of its convolutions and bytes of their float32 outputs, both for each pixel of the
+        FLOPs (2 per multiply-add) of its convolutions and bytes of their float32 outputs, both for each pixel of the
         input; and bytes of all its parameters in float32.
     """
     flops, values = [], []
@@ -163,9 +192,3 @@ def convolution_work(net: nn.Module, side: int = 8) -> tuple[float, float, int]:
     for hook in hooks:
         hook.remove()
     return sum(flops) / side**2, 4 * sum(values) / side**2, 4 * sum(p.numel() for p in net.parameters())
-
-
-def table(rows: list[list[str]], header: list[str]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -17,6 +17,8 @@ from typing import Any, Callable
 
 import torch
 
+from srkd_plugin.utils import markdown
+
 FINISH_WITHIN = 1800.0
 """Seconds in which a command that is not killed must end."""
 
@@ -26,7 +28,7 @@ class Workload:
     """A command that can be interrupted and started again.
 
     Args:
-        name: Of the row in the table.
+        name: Name of its row in the table.
         command: The program and its arguments; it runs in a folder of the campaign's.
         result: A digest of what it leaves in that folder when it is complete.
         truncatable: Files of that folder that may be truncated now; none, if the command does not promise to go on.
@@ -40,27 +42,47 @@ class Workload:
 
 @dataclass
 class Outcome:
-    """What was done to a workload, and whether it ended as undisturbed."""
+    """What was done to a workload, and whether it ended as undisturbed.
+
+    Attributes:
+        name: The workload's name.
+        kills: SIGKILLs that hit it.
+        truncations: Files that were truncated.
+        completions: Ends that were compared.
+        faults: What was wrong; the campaign has failed if anything was.
+        skipped: Why it could not be tried here; empty if it was.
+        remark: What is said of a workload that was tried and has no faults.
+    """
 
     name: str
     kills: int = 0
     truncations: int = 0
     completions: int = 0
     faults: list[str] = field(default_factory=list)
+    skipped: str = ""
+    remark: str = "all equal"
 
-    def row(self) -> str:
-        """A row of the table; columns as in :data:`HEADER`."""
-        verdict = "; ".join(self.faults) or "all equal"
-        return f"| {self.name} | {self.kills} | {self.truncations} | {self.completions} | {verdict} |"
+    @property
+    def failed(self) -> bool:
+        """Whether anything was wrong."""
+        return bool(self.faults)
+
+    def row(self) -> tuple[str, int, int, int, str]:
+        """A row of the table; columns as in :data:`COLUMNS`."""
+        verdict = "; ".join(self.faults) or (f"skipped: {self.skipped}" if self.skipped else self.remark)
+        return self.name, self.kills, self.truncations, self.completions, verdict
 
 
-HEADER = """\
-| workload | SIGKILLs | truncated files | complete ends compared | against the undisturbed run |
-|---|---|---|---|---|"""
+COLUMNS = ("workload", "SIGKILLs", "truncated files", "complete ends compared", "against the undisturbed run")
+
+
+def report(outcomes: Sequence[Outcome]) -> tuple[str, int]:
+    """The table of all outcomes as Markdown, and the exit code: 1 if one has failed, else 0."""
+    return markdown.table(COLUMNS, [outcome.row() for outcome in outcomes]), int(any(o.failed for o in outcomes))
 
 
 def campaign(workload: Workload, root: Path, kills: int, rng: random.Random) -> Outcome:
-    """Run a workload undisturbed; then kill it so many times, as often as needed from the start, and compare each end.
+    """Run a workload undisturbed; then kill it, started as often as needed, and compare each end.
 
     Args:
         workload: The command.

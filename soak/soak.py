@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
+from fault_campaign import FINISH_WITHIN, Outcome, Workload, campaign, digest, report
+
 from srkd_plugin.cli.exit_codes import positive_int, run_command
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -25,14 +27,16 @@ ITERS, EVERY = 300, 10
 EXPERIMENT = Path("experiments/soak")
 DISK = 600 << 10
 """Bytes of the small disk: some checkpoints fit, not all."""
-NO_DISK = "skipped: no small disk can be mounted here"
+NO_DISK = "no small disk can be mounted here"
 
 
 def main() -> int:
     """Parse the command line and run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=positive_int, default=25, metavar="N", help="of each workload (default: 25)")
-    parser.add_argument("--seed", type=int, default=10, help="of the moments and files (default: 10)")
+    parser.add_argument(
+        "--kills", type=positive_int, default=25, metavar="N", help="kills of each workload (default: 25)"
+    )
+    parser.add_argument("--seed", type=int, default=10, help="seed of the moments and files (default: 10)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep everything in this new folder")
     args = parser.parse_args()
     if args.work is not None:
@@ -43,8 +47,6 @@ def main() -> int:
 
 
 def _soak(root: Path, args: argparse.Namespace) -> int:
-    from fault_campaign import HEADER, Outcome, Workload, campaign
-
     _make_images(root / "HR", random.Random(args.seed))
     prepare = Workload("prepare_data.py train", _prepare_command(root), _files)
     outcomes = [campaign(prepare, root / "prepare", args.kills, random.Random(args.seed))]
@@ -57,11 +59,10 @@ def _soak(root: Path, args: argparse.Namespace) -> int:
         command = [sys.executable, "-m", "srkd_plugin.train", "-opt", str(options), "--auto_resume"]
         train = Workload("training, --auto_resume", command, _trained, _truncatable)
         outcomes.append(campaign(train, root / "train", args.kills, random.Random(args.seed + 1)))
-        for name, disk in (("training on a read-only disk", _read_only_disk), ("training on a full disk", _full_disk)):
-            outcomes.append(Outcome(name, faults=disk(train, root)))
-    print(f"{HEADER}\n" + "\n".join(outcome.row() for outcome in outcomes))
-    bad = [fault for outcome in outcomes for fault in outcome.faults if not fault.startswith(("skipped", "as"))]
-    return 1 if bad else 0
+        outcomes += [_read_only_disk(train, root), _full_disk(train, root)]
+    table, code = report(outcomes)
+    print(table)
+    return code
 
 
 def _make_images(folder: Path, rng: random.Random) -> None:
@@ -100,9 +101,8 @@ def _cache_command(options: Path) -> list[str]:
 
 
 def _files(folder: Path) -> str:
-    """Of all keys and images of the LMDBs, and the other files; LMDB's own pages depend on how often it was opened."""
+    """Digest of all keys and images of the LMDBs, and of the other files; LMDB's own pages depend on how often it was opened."""
     import lmdb
-    from fault_campaign import digest
 
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
@@ -141,7 +141,6 @@ def _write_options(path: Path, data: Path, teacher: Path) -> Path:
 
 def _trained(folder: Path) -> str:
     import torch
-    from fault_campaign import digest
 
     files = [EXPERIMENT / "models/net_g_latest.pth", EXPERIMENT / f"training_states/{ITERS}.state"]
     loaded = [torch.load(folder / file, map_location="cpu", weights_only=False) for file in files]
@@ -158,34 +157,41 @@ def _truncatable(folder: Path) -> list[Path]:
     return [models / f"net_g_{good[0]}.pth", states / f"{good[0]}.state"] if len(good) > 1 else []
 
 
-def _full_disk(train: object, root: Path) -> list[str]:
+def _full_disk(train: Workload, root: Path) -> Outcome:
     """Train on a small disk until it is full, which must be said; then on the same disk, grown, to the end."""
+    name = "training on a full disk"
     with _small_disk(root / "full") as disk:
         if disk is None:
-            return [NO_DISK]
+            return Outcome(name, skipped=NO_DISK)
         first = _train_on(train, disk)
         if first.returncode == 0 or "was NOT saved" not in first.stdout:
-            return [f"the disk was to run full: exit code {first.returncode}"]
-        return _finish(train, disk, "size=256m", root)
+            return Outcome(
+                name, faults=[f"the disk did not run full, or it was not said: exit code {first.returncode}"]
+            )
+        return _finish(name, train, disk, "size=256m", root)
 
 
-def _read_only_disk(train: object, root: Path) -> list[str]:
+def _read_only_disk(train: Workload, root: Path) -> Outcome:
     """Train on a disk that is read-only, which must be one line; then on the same disk, writable, to the end."""
+    name = "training on a read-only disk"
     with _small_disk(root / "read_only") as disk:
         if disk is None:
-            return [NO_DISK]
+            return Outcome(name, skipped=NO_DISK)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         first = _train_on(train, disk)
         if first.returncode != 2 or "is read-only" not in first.stdout or "Traceback" in first.stdout:
-            return [f"one line was to say that the disk is read-only: exit code {first.returncode}"]
-        return _finish(train, disk, "rw,size=256m", root)
+            return Outcome(name, faults=[f"no line says that the disk is read-only: exit code {first.returncode}"])
+        return _finish(name, train, disk, "rw,size=256m", root)
 
 
-def _finish(train: object, disk: Path, remount: str, root: Path) -> list[str]:
+def _finish(name: str, train: Workload, disk: Path, remount: str, root: Path) -> Outcome:
     subprocess.run(["mount", "-o", f"remount,{remount}", str(disk)], check=True)
     done = _train_on(train, disk)
-    equal = done.returncode == 0 and _trained(disk) == _trained(root / "train/undisturbed")
-    return ["as undisturbed, once it could write"] if equal else [f"exit code {done.returncode}, or not equal"]
+    if done.returncode != 0:
+        return Outcome(name, faults=[f"exit code {done.returncode} once it could write"])
+    if _trained(disk) != _trained(root / "train/undisturbed"):
+        return Outcome(name, faults=["another result than undisturbed"])
+    return Outcome(name, completions=1, remark="as undisturbed, once it could write")
 
 
 @contextmanager
@@ -202,9 +208,7 @@ def _small_disk(folder: Path) -> Iterator[Optional[Path]]:
         subprocess.run(["umount", str(folder)], check=False)
 
 
-def _train_on(train: object, folder: Path) -> subprocess.CompletedProcess:
-    from fault_campaign import FINISH_WITHIN
-
+def _train_on(train: Workload, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         train.command,
         cwd=folder,

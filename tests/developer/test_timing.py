@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import re
 import sys
 
+import cached
 import pytest
 import timing
 import tiny
@@ -46,8 +48,63 @@ def test_the_peak_counts_what_a_step_frees_again():
     assert timing.peak_bytes(prepare, 1, torch.device("cpu")) > 0.9 * size
 
 
-def test_table():
-    assert timing.table([["1", "2"]], ["a", "b"]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc here")
+def test_growth_counts_what_a_step_frees_again_and_not_what_was_there():
+    size, before = 64 << 20, torch.ones(64 << 20, dtype=torch.uint8)
+    grown = timing.growth_bytes(lambda: torch.zeros(size, dtype=torch.uint8).add_(1))
+    assert 0.9 * size < grown < 1.5 * size
+    assert before.numel() == size
+
+
+def test_spreads_are_shown_in_any_format():
+    values = [1000.0, 2000.0, 3000.0]
+    assert f"{timing.Spread.of(values):,.0f}" == "2,000 (1,500 to 2,500)"
+    assert f"{timing.Spread.whole(values):.1f}" == "2000.0 (1000.0 to 3000.0)"
+    assert str(timing.Spread.of(values)) == "2000.000 (1500.000 to 2500.000)"
+
+
+def test_steps_may_tell_their_own_seconds():
+    values = iter([1.0, 3.0, 2.0, 4.0])
+    steps = {"a": lambda: next(values), "b": lambda: next(values)}
+    assert timing.interleaved(steps, 2, 0, timing.told) == {"a": [1.0, 4.0], "b": [3.0, 2.0]}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", tiny.PROJECT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "arguments", "heading"),
+    [
+        ("resize", ((48, 60),), ["--repeats", "2"], "| | 60x48 |"),
+        ("affinity", ((4, 2),), ["--channels", "4"], "| maps | batch | HW | naive | chunked | ratio |"),
+    ],
+)
+def test_the_other_benchmarks_print_a_table(name, sizes, arguments, heading, monkeypatch, capsys):
+    module = load(name)
+    monkeypatch.setattr(module, "SIZES", sizes)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(module, "_in_a_process", lambda *_: 2.0, raising=False)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == heading
+    assert len(lines) > 2
+    assert all(line.count("|") == heading.count("|") for line in lines)
+
+
+def test_the_loaders_benchmark_prints_a_table(data, teacher_file, cache, tmp_path, monkeypatch, capsys):
+    file = tiny.write_options(cached.options(data, teacher_file, cache), tmp_path / "cached.yml")
+    arguments = ["--workers", "0", "--batches", "2", "--repeats", "2"]
+    monkeypatch.setattr(sys, "argv", ["loader", "-opt", str(file), *arguments])
+    assert load("loader").main() == 0
+    heading, _, row = capsys.readouterr().out.splitlines()
+    assert heading == "| workers | PairedImageDataset, images/s | TeacherCacheDataset, images/s | ratio |"
+    rate = r"[\d,]+ \([\d,]+ to [\d,]+\)"
+    assert re.fullmatch(rf"\| 0 \| {rate} \| {rate} \| [\d.]+ \|", row)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -68,9 +125,7 @@ def test_work_of_a_convolution():
 @pytest.fixture
 def script(monkeypatch):
     """benchmarks/steps.py at a tiny size; it sets things for the whole process, which are left alone."""
-    spec = importlib.util.spec_from_file_location("benchmark_steps", tiny.PROJECT / "benchmarks" / "steps.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("steps")
     monkeypatch.setitem(module.SIZES, "cpu", {"teacher": (2, 12), "student": (1, 8), "batch": 2, "side": 8})
     monkeypatch.setattr(module, "_settle", lambda threads: None)
     return module
