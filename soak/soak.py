@@ -33,10 +33,8 @@ NO_DISK = "no small disk can be mounted here"
 def main() -> int:
     """Parse the command line and run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--kills", type=positive_int, default=25, metavar="N", help="kills of each workload (default: 25)"
-    )
-    parser.add_argument("--seed", type=int, default=10, help="seed of the moments and files (default: 10)")
+    parser.add_argument("--kills", type=positive_int, default=25, metavar="N", help="of each workload (default: 25)")
+    parser.add_argument("--seed", type=int, default=10, help="of the moments and files (default: 10)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep everything in this new folder")
     args = parser.parse_args()
     if args.work is not None:
@@ -101,7 +99,10 @@ def _cache_command(options: Path) -> list[str]:
 
 
 def _files(folder: Path) -> str:
-    """Digest of all keys and images of the LMDBs, and of the other files; LMDB's own pages depend on how often it was opened."""
+    """Digest of all keys and images of the LMDBs, and of the other files.
+
+    LMDB's own pages depend on how often it was opened.
+    """
     import lmdb
 
     found: dict[str, object] = {}
@@ -165,9 +166,7 @@ def _full_disk(train: Workload, root: Path) -> Outcome:
             return Outcome(name, skipped=NO_DISK)
         first = _train_on(train, disk)
         if first.returncode == 0 or "was NOT saved" not in first.stdout:
-            return Outcome(
-                name, faults=[f"the disk did not run full, or it was not said: exit code {first.returncode}"]
-            )
+            return Outcome(name, faults=[f"no line says that the disk is full: exit code {first.returncode}"])
         return _finish(name, train, disk, "size=256m", root)
 
 
