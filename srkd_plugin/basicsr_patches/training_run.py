@@ -19,6 +19,7 @@ from srkd_plugin.basicsr_patches.resume import find_on_all_ranks, take_on_seed, 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.training import stop_signals
+from srkd_plugin.training.named_reads import NamedReads
 from srkd_plugin.training.train_loader import build_train_loader, with_own_generator
 from srkd_plugin.training.trainer_data import TrainerData
 
@@ -84,6 +85,7 @@ class TrainingRun:
         if not (self.ours or self.exact):
             return stock(dataset, dataset_opt, **kw)
         loader: Any
+        dataset = NamedReads(dataset, f"data set {dataset_opt.get('name')} ({dataset_opt.get('phase')})")
         seed = self.opt["manual_seed"] if kw.get("seed") is None else kw["seed"]
         if dataset_opt.get("phase") != "train":
             loader = stock(dataset, dataset_opt, **kw)
