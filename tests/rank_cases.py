@@ -28,6 +28,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import ContrastiveLoss, VGGContrastiveLoss
 from srkd_plugin.parallel import ranks
 from srkd_plugin.preflight import on_all_ranks
+from srkd_plugin.preflight.image_pairs import check_pairs
 from srkd_plugin.training import stop_signals
 
 SETTINGS = [
@@ -170,35 +171,34 @@ def agreements(opt: dict[str, Any]) -> dict[str, str]:
                 section[key] = value
         return tiny.parsed(changed, Path("nowhere"))
 
-    def refuse_on_rank_1(_: Any) -> None:
+    def refuse_on_rank_1(opt: dict[str, Any]) -> Any:
         if rank == 1:
             raise OptionsError("path.pretrain_network_t", "t.pth", "there is no such file", "Copy it.")
+        return accept(opt)
 
-    def accept(_: Any) -> None:
+    def accept(opt: dict[str, Any]) -> Any:
         if rank == 0:
             ranks.mean(torch.zeros(1))  # a trial of one rank alone: it must not wait for the other
+        sections = opt["datasets"].items()
+        return mock.Mock(data={phase: check_pairs(phase, section, 2, train=False) for phase, section in sections})
+
+    def one_image_less_on_rank_1(opt: dict[str, Any]) -> Any:
+        checked = accept(opt)
+        if rank == 1:
+            checked.data["train"].images.pairs.pop()
+        return checked
 
     cases = {
         "same": (accept, differing(manual_seed=99)),
         "options": (accept, differing(train__distill_opt__contrastive__loss_weight=9.0)),
         "surplus": (accept, differing(train__distill_opt__contrastive__eps=1e-3)),
         "error": (refuse_on_rank_1, differing()),
-        "data": (accept, differing()),
+        "data": (one_image_less_on_rank_1, differing()),
     }
     told = {}
     for name, (check, options) in cases.items():
-        if name == "data" and rank == 1:
-            on_all_ranks.build_dataset = one_image_less
         told[name] = error_of(on_all_ranks.check_on_all_ranks, check, options)
-        on_all_ranks.build_dataset = build_dataset
     return told
-
-
-def one_image_less(section: dict[str, Any]) -> Any:
-    """A data set that lacks an image on this rank."""
-    dataset = build_dataset(section)
-    dataset.paths = dataset.paths[:-1]
-    return dataset
 
 
 def ended(opt: dict[str, Any], root: Path, saved: bool) -> Any:

@@ -37,6 +37,7 @@ def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = Tr
         opt, args = _parse(stock, root_path, is_train)
         run = TrainingRun(opt, _leave)
         if run.ours:
+            _name_lmdbs(opt)
             check_start(opt)
         else:
             _say_what_is_unread(opt)
@@ -45,6 +46,15 @@ def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = Tr
     if is_train and (run.ours or run.exact or not has_cuda()):
         training_run.begin(run)
     return opt, args
+
+
+def _name_lmdbs(opt: Mapping[str, Any]) -> None:
+    """Leave out a ``/`` behind the name of an LMDB: BasicSR knows LMDBs by the end of their paths."""
+    for section in opt["datasets"].values():
+        for key in ("dataroot_gt", "dataroot_lq"):
+            path = section.get(key)
+            if isinstance(path, str) and path.rstrip(os.sep).endswith(".lmdb"):
+                section[key] = path.rstrip(os.sep)
 
 
 def _say_what_is_unread(opt: Mapping[str, Any]) -> None:
@@ -123,7 +133,10 @@ def parse_without_running(file: Path, root: Path, is_train: bool) -> dict[str, A
     stock_options.ordered_yaml = lambda: (safe_yaml.Loader, None)
     try:
         with contextlib.redirect_stdout(None):
-            return stock(str(root), is_train)[0]
+            opt = stock(str(root), is_train)[0]
+        if reader.is_ours(opt):
+            _name_lmdbs(opt)
+        return opt
     except Exception as error:
         raise _reason(error, bare, file, run_checks.check) from error
     finally:

@@ -19,7 +19,8 @@ import numpy as np
 
 from srkd_plugin import __version__
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import ImageFault, crop_to_multiple, decode, encode_png, list_images, read_bgr
+from srkd_plugin.images.decode import ImageFault, crop_to_multiple, decode, encode_png, read_bgr
+from srkd_plugin.images.listing import list_folder, say_left_out
 from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.images.worker_pool import map_images
 from srkd_plugin.utils.files import sha256_of_lines, write_atomically, write_json
@@ -64,7 +65,9 @@ def make_benchmark_set(
         InputError: Something given is not as expected; files that are there differ, or do not belong to the set, and
             ``force`` is off; another process makes this set. Nothing is written then.
     """
-    sources = list_images("--hr", hr)
+    listing = list_folder("--hr", hr)
+    sources = listing.images("--hr")
+    say_left_out([listing])
     with owned("--out", out):
         return _make(hr, out, sources, scales, workers, force)
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from srkd_plugin import __version__
+from srkd_plugin.datasets.official_lr import pair_official_lr
 from srkd_plugin.datasets.sub_images import HR, CutJob, Kind, cut
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import list_images
+from srkd_plugin.images.listing import Listing, list_folder, say_left_out
 from srkd_plugin.images.lmdb_check import find_lmdb_faults
 from srkd_plugin.images.lmdb_store import LmdbWriter, check_key, read_meta_info
 from srkd_plugin.images.worker_pool import map_images
@@ -66,11 +67,17 @@ class TrainSet:
             raise InputError("--name", self.name, "it is a path", "Give a name; the folder is --out.")
 
     @cached_property
+    def listings(self) -> dict[Path, Listing]:
+        """What the folders of HR and of official LR hold."""
+        named = [("--hr", folder) for folder in self.hr] + [("--lr", folder) for folder in self.lr.values()]
+        return {folder: list_folder(option, folder) for option, folder in named}
+
+    @cached_property
     def photographs(self) -> dict[str, Path]:
         """HR files by stem, sorted."""
         photographs: dict[str, Path] = {}
         for folder in self.hr:
-            for stem, path in list_images("--hr", folder).items():
+            for stem, path in self.listings[folder].images("--hr").items():
                 check_key(stem)
                 if stem in photographs:
                     problem = f"{stem} is in {photographs[stem].parent} too"
@@ -81,17 +88,8 @@ class TrainSet:
     @cached_property
     def official_lr(self) -> dict[int, dict[str, Path]]:
         """LR files by scale and stem of the photograph; DIV2K's ``0001x2.png`` belongs to ``0001.png``."""
-        found: dict[int, dict[str, Path]] = {}
-        for scale, folder in self.lr.items():
-            files = list_images("--lr", folder)
-            found[scale] = {}
-            for stem in self.photographs:
-                path = files.get(stem) or files.get(f"{stem}x{scale}")
-                if path is None:
-                    problem = f"there is no {stem} and no {stem}x{scale} in it"
-                    raise InputError("--lr", str(folder), problem, "Give the LR folder of --hr and --scale.")
-                found[scale][stem] = path
-        return found
+        files = {scale: self.listings[folder].images("--lr") for scale, folder in self.lr.items()}
+        return {scale: pair_official_lr(list(self.photographs), files[scale], scale, self.lr[scale]) for scale in files}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -145,6 +143,7 @@ def make_train_set(wanted: TrainSet, workers: int = 1, force: bool = False) -> d
             another process makes this set.
     """
     recipe = wanted.recipe
+    say_left_out(wanted.listings.values())
     if wanted.info.exists() and not wanted.work.exists():
         problem = _compare_recipes(read_json(wanted.info).get("recipe", {}), recipe) or _find_problem(wanted, workers)
         if problem is None:

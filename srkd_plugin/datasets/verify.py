@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ from srkd_plugin.datasets import published_figures
 from srkd_plugin.datasets.duplicates import find_near_duplicates
 from srkd_plugin.datasets.pair_check import Pair, check_pair
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import EXTENSIONS, Fault
+from srkd_plugin.images.decode import Fault
+from srkd_plugin.images.find_pairs import check_template, require_one_kind
 from srkd_plugin.images.image_sets import FolderImages, ImageSet, open_images
-from srkd_plugin.images.lmdb_check import compare_keys, find_lmdb_faults
+from srkd_plugin.images.lmdb_check import find_lmdb_faults
 from srkd_plugin.images.lmdb_store import is_lmdb
+from srkd_plugin.images.pairs import GT, LQ, match
 from srkd_plugin.images.worker_pool import map_images
 from srkd_plugin.utils.files import sha256_of_lines
 
@@ -27,6 +29,9 @@ LEAST_IN_BICUBIC_SET, LEAST_IN_OTHER_SET = 35.0, 20.0
 """dB. LR images farther from the reduction of HR than this belong to another HR image."""
 BASELINE_UP_TO = 1000
 """Images; for larger sets, the training sets, the bicubic baseline is not computed: there is no figure to compare."""
+
+OPTIONS = {GT: "--hr", LQ: "--lr"}
+"""How the user names the images of each side."""
 
 
 @dataclass
@@ -45,6 +50,8 @@ class Report:
     """Mean PSNR in dB of the bicubic baseline: Y channel, ``scale`` border pixels cropped."""
     known_set: Optional[str] = None
     published_y: Optional[float] = None
+    left_out: list[str] = field(default_factory=list)
+    """Lines that name what is in the folders and is no image."""
 
     def describe(self) -> str:
         """What was found, for people: a line for each fact, then a line for each fault."""
@@ -55,6 +62,7 @@ class Report:
         if self.bicubic_y is not None:
             known = f", published for {self.known_set}: {self.published_y:.2f} dB" if self.published_y else ""
             lines.append(f"bicubic PSNR (Y, crop = scale): {self.bicubic_y:.3f} dB{known}")
+        lines += self.left_out
         lines += [f"FAULT {fault}" for fault in self.faults]
         lines.append(f"faults: {len(self.faults)}" if self.faults else "nothing wrong")
         return "\n".join(lines)
@@ -88,21 +96,20 @@ def verify(
         InputError: A set cannot be read at all, or an argument is wrong.
     """
     known_set = _known_set(hr, known_set)
-    sets = {"--hr": open_images("--hr", hr), "--lr": open_images("--lr", lr)}
-    if is_lmdb(hr) != is_lmdb(lr):
-        raise InputError(
-            "--lr", str(lr), "one of --hr and --lr is an LMDB, the other is not", "BasicSR needs two of a kind."
-        )
-    if "{}" not in filename_tmpl:
-        raise InputError("--filename-tmpl", filename_tmpl, "there is no {} in it", "Write e.g. '{}x2'.")
-    faults = [fault for option, images in sets.items() for fault in _check_container(option, images, workers)]
-    hr_keys = sets["--hr"].keys()
-    faults += _check_keys(sets, filename_tmpl, scale)
-    report = Report(len(hr_keys), sha256_of_lines(hr_keys), faults, known_set=known_set)
-    lr_keys = set(sets["--lr"].keys())
-    tasks = [(key, name) for key in hr_keys if (name := filename_tmpl.format(key)) in lr_keys]
+    folders = {GT: hr, LQ: lr}
+    images = {side: open_images(OPTIONS[side], folders[side]) for side in OPTIONS}
+    require_one_kind(OPTIONS, folders)
+    check_template("--filename-tmpl", filename_tmpl)
+    if is_lmdb(hr) and filename_tmpl != "{}":
+        problem = "BasicSR does not use it for LMDBs: HR and LR have the same keys"
+        raise InputError("--filename-tmpl", filename_tmpl, problem, "Leave it out, or make the LMDB of LR again.")
+    faults = [fault for side in OPTIONS for fault in _check_container(OPTIONS[side], images[side], workers)]
+    tasks, found = _match(images, filename_tmpl, scale)
+    hr_keys = images[GT].keys()
+    report = Report(len(hr_keys), sha256_of_lines(hr_keys), faults + found, known_set=known_set)
+    report.left_out = [line for side in OPTIONS if (line := _left_out(images[side])) is not None]
     gray = published_figures.GRAY_FILES.get(known_set or "", ())
-    check = partial(check_pair, sets["--hr"], sets["--lr"], scale, len(tasks) <= BASELINE_UP_TO, gray)
+    check = partial(check_pair, images[GT], images[LQ], scale, len(tasks) <= BASELINE_UP_TO, gray)
     pairs = list(map_images(check, tasks, workers, "pairs", isolated=is_lmdb(hr)))
     _judge_pairs(report, pairs)
     _judge_set(report, pairs, scale)
@@ -129,25 +136,34 @@ def _known_set(hr: Path, name: Optional[str]) -> Optional[str]:
 def _check_container(option: str, images: ImageSet, workers: int) -> Iterable[Fault]:
     if not isinstance(images, FolderImages):
         return find_lmdb_faults(option, images.folder, workers)
-    strangers = [path.name for path in sorted(images.folder.glob("[!.]*")) if path.suffix.lower() not in EXTENSIONS]
     problem = "is no image, but BasicSR takes every file of the folder for one"
-    return [Fault(f"{option} {name}", problem) for name in strangers]
+    return [Fault(f"{option} {name}", problem) for name in images.listing.strangers]
 
 
-def _check_keys(sets: dict[str, ImageSet], filename_tmpl: str, scale: int) -> list[Fault]:
-    hr, lr = sets["--hr"], sets["--lr"]
-    hr_keys, found = hr.keys(), lr.keys()
-    expected = [filename_tmpl.format(key) for key in hr_keys]
-    faults = compare_keys("--hr", expected, "--lr", found)
-    if faults and filename_tmpl == "{}" and {f"{key}x{scale}" for key in expected} == set(found):
-        return [Fault("--lr", f"its names end in x{scale}: say --filename-tmpl '{{}}x{scale}'")]
-    if isinstance(hr, FolderImages) and isinstance(lr, FolderImages):
-        faults += [
-            Fault(key, f"HR is {path.name} and LR {other.name}; BasicSR needs one extension")
-            for key, path in hr.files.items()
-            if (other := lr.files.get(filename_tmpl.format(key))) is not None and other.suffix != path.suffix
-        ]
-    return faults
+def _left_out(images: ImageSet) -> Optional[str]:
+    return images.listing.left_out(strangers=False) if isinstance(images, FolderImages) else None
+
+
+def _match(images: Mapping[str, ImageSet], template: str, scale: int) -> tuple[list[tuple[str, str]], list[Fault]]:
+    """Keys of HR and LR that are to be compared, and what is wrong with the names."""
+    gt, lq = images[GT], images[LQ]
+    if not (isinstance(gt, FolderImages) and isinstance(lq, FolderImages)):
+        found = match(gt.keys(), lq.keys(), template=None)
+        return list(found.pairs), found.faults(OPTIONS[GT], OPTIONS[LQ])
+    gt_names, lq_names = ([path.name for path in folder.files.values()] for folder in (gt, lq))
+    found = match(gt_names, lq_names, template)
+    faults = found.faults(OPTIONS[GT], OPTIONS[LQ])
+    if faults and template == "{}" and match(gt_names, lq_names, f"{{}}x{scale}").is_complete:
+        faults = [Fault(OPTIONS[LQ], f"its names end in x{scale}: say --filename-tmpl '{{}}x{scale}'")]
+    keys = [(Path(pair.gt).stem, Path(pair.lq).stem) for pair in found.pairs]
+    by_stem = {Path(name).stem: name for name in found.lq_alone}
+    for pair in found.gt_alone:
+        key, lq_key = Path(pair.gt).stem, Path(pair.lq).stem
+        if lq_key in by_stem:
+            problem = f"HR is {pair.gt} and LR {by_stem[lq_key]}; BasicSR needs one extension"
+            faults.append(Fault(key, problem))
+            keys.append((key, lq_key))
+    return keys, faults
 
 
 def _judge_pairs(report: Report, pairs: Sequence[Pair]) -> None:

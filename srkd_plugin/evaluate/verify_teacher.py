@@ -21,9 +21,10 @@ from tqdm import tqdm
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import ImageFault, decode_bgr
-from srkd_plugin.images.image_sets import ImageSet, open_images
-from srkd_plugin.images.lmdb_check import compare_keys
+from srkd_plugin.images.find_pairs import find_pairs
+from srkd_plugin.images.listing import say
 from srkd_plugin.images.matlab_resize import upscale
+from srkd_plugin.images.pairs import GT, LQ, ImagePairs
 from srkd_plugin.networks.teacher import Teacher, build_teacher
 from srkd_plugin.options import reader, safe_yaml, sections
 
@@ -38,6 +39,7 @@ VARIANTS = (
 """Arguments of EDSR that weights do not show: what else they could have been trained with."""
 CLEARLY = 0.5
 """dB by which a variant must be better to be named."""
+OPTIONS = {GT: "--hr", LQ: "--lr"}
 
 Images = tuple[np.ndarray, np.ndarray]
 """LR and HR, BGR uint8."""
@@ -145,35 +147,37 @@ class _Pairs:
     """LR and HR of a set; checked for equal names before anything is measured."""
 
     def __init__(self, hr: Path, lr: Path, scale: int) -> None:
-        self._sets: tuple[ImageSet, ImageSet] = open_images("--lr", lr), open_images("--hr", hr)
+        self._images: ImagePairs = find_pairs(OPTIONS, {GT: hr, LQ: lr})
         self._scale = scale
-        self.keys = self._sets[1].keys()
-        for fault in compare_keys("--hr", self.keys, "--lr", self._sets[0].keys()):
-            raise InputError(fault.name, str(hr if fault.name == "--hr" else lr), fault.problem, "Give a pair of sets.")
+        say(self._images.left_out)
+
+    def __len__(self) -> int:
+        return len(self._images)
 
     def __iter__(self) -> Iterator[Images]:
-        for key in self.keys:
-            yield self.read(key)
+        for index in sorted(range(len(self)), key=self._images.name):
+            yield self._read(index)
 
     def smallest(self) -> Images:
         """The pair with the fewest pixels."""
         return min(self, key=lambda pair: pair[0].size)
 
-    def read(self, key: str) -> Images:
+    def _read(self, index: int) -> Images:
+        name = self._images.name(index)
         try:
-            lr, hr = (decode_bgr(images.read(key)) for images in self._sets)
+            lr, hr = (decode_bgr(self._images.read(side, index)) for side in (LQ, GT))
         except ImageFault as fault:
-            raise InputError("image", key, str(fault), "Run prepare_data.py verify on the set.") from fault
+            raise InputError("image", name, str(fault), "Run prepare_data.py verify on the set.") from fault
         h, w = (side * self._scale for side in lr.shape[:2])
         if any(not 0 <= side - wanted < self._scale for side, wanted in zip(hr.shape[:2], (h, w))):
             problem = f"LR is {lr.shape[:2]} and HR {hr.shape[:2]}, which is not x{self._scale}"
-            raise InputError("image", key, problem, "Run prepare_data.py verify on the set.")
+            raise InputError("image", name, problem, "Run prepare_data.py verify on the set.")
         return lr, np.ascontiguousarray(hr[:h, :w])
 
 
 def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) -> TeacherReport:
     figures = []
-    for lr, hr in tqdm(pairs, total=len(pairs.keys), desc="teacher"):
+    for lr, hr in tqdm(pairs, total=len(pairs), desc="teacher"):
         sr = _super_resolve(teacher, lr, scale, device)
         figures.append(
             (

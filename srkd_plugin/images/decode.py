@@ -1,4 +1,4 @@
-"""Reading images from folders, with every fault named.
+"""Reading image files, with every fault named.
 
 OpenCV returns half an image for some truncated files, depends on its version for others, and takes any file name; so
 the structure of PNG and JPEG files is checked here before they are decoded.
@@ -17,9 +17,7 @@ import numpy as np
 from PIL.PngImagePlugin import ChunkStream
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.utils.files import require_folder
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
@@ -44,30 +42,6 @@ class Fault(NamedTuple):
 
 class ImageFault(ValueError):
     """Bytes are not a whole image; the text says why and names no file."""
-
-
-def list_images(option: str, folder: Path) -> dict[str, Path]:
-    """The images of a folder by stem, sorted by stem; hidden files are left out, as BasicSR does.
-
-    Args:
-        option: How the user named the folder, for errors, e.g. ``--hr``.
-        folder: The folder.
-
-    Raises:
-        InputError: There is no such folder, no image in it, or two images with the same stem.
-    """
-    require_folder(option, folder)
-    images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda p: (p.stem, p.suffix)):
-        if path.name.startswith(".") or path.suffix.lower() not in EXTENSIONS or not path.is_file():
-            continue
-        if path.stem in images:
-            problem = f"{images[path.stem].name} and {path.name} have the same name but for the extension"
-            raise InputError(option, str(folder), problem, "Remove or rename one of them.")
-        images[path.stem] = path
-    if not images:
-        raise InputError(option, str(folder), "there are no images in it", f"Known: {', '.join(EXTENSIONS)}.")
-    return images
 
 
 def decode(content: bytes) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from srkd_plugin.images.decode import ImageFault, list_images
+from srkd_plugin.images.decode import ImageFault
+from srkd_plugin.images.listing import list_folder
 from srkd_plugin.images.lmdb_store import LmdbImages, is_lmdb
 
 
@@ -34,7 +35,8 @@ class FolderImages:
 
     def __init__(self, option: str, folder: Path) -> None:
         self.folder = folder
-        self.files = list_images(option, folder)
+        self.listing = list_folder(option, folder)
+        self.files = self.listing.images(option)
         """Path by key."""
 
     def keys(self) -> list[str]:

@@ -104,11 +104,13 @@ def check_datasets(options: RunOptions) -> dict[str, Optional[FoundPairs]]:
     Raises:
         OptionsError: The first thing that is wrong.
     """
-    found = {}
+    found: dict[str, Optional[FoundPairs]] = {}
     for phase, section in options.raw["datasets"].items():
         key = f"datasets.{phase}"
         cls = find_class(registry.DATASET_REGISTRY, key, section)
-        found[phase] = find_images(key, cls, section, options.stock.run.scale, phase == "train")
+        pairs = find_images(key, cls, section, options.stock.run.scale, phase == "train")
+        options.warn(() if pairs is None else pairs.images.left_out)
+        found[phase] = pairs
     if found["train"] is not None:
         _check_epoch(options, found["train"])
     return found

@@ -15,6 +15,7 @@ from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import basicsr_sections, run_checks
+from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
 
@@ -40,7 +41,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
     """
     options = _checked(opt) if opt["is_train"] else None
     basicsr_sections.find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
-    found = _test_sets(opt) if options is None else basicsr_sections.check_datasets(options)
+    found = _test_sets(opt) if options is None else options.data
     check_output_names(opt)
     facts: dict[str, Any] = {
         "name": opt["name"],
@@ -52,7 +53,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "teacher": None if options is None or not options.is_ours else find_source(options).describe(),
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
-        "warnings": [] if options is None else options.warnings,
+        "warnings": _left_out(found) if options is None else options.warnings,
     }
     if options is not None:
         disk = _disk(options, facts["student"]["parameters"])
@@ -60,13 +61,13 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _checked(opt: Mapping[str, Any]) -> RunOptions:
-    """A training run's options, of a stock run too: of that, its values are checked."""
+def _checked(opt: Mapping[str, Any]) -> CheckedRun:
+    """A training run's options and images, of a stock run too: of that, its values and data are checked."""
     if reader.is_ours(opt):
         return run_checks.check(opt)
     options = reader.read(opt)
     basicsr_sections.check_values(options)
-    return options
+    return CheckedRun.of(options, basicsr_sections.check_datasets(options))
 
 
 def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
@@ -76,6 +77,10 @@ def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
         cls = basicsr_sections.find_class(registry.DATASET_REGISTRY, key, section)
         found[phase] = basicsr_sections.find_images(key, cls, section, opt["scale"], train=False)
     return found
+
+
+def _left_out(found: Mapping[str, Optional[FoundPairs]]) -> list[str]:
+    return [line for pairs in found.values() if pairs is not None for line in pairs.images.left_out]
 
 
 def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -> dict[str, Any]:

@@ -10,13 +10,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Optional, TypeVar, cast
+from typing import Any, Optional
 
 from basicsr.data import build_dataset
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.parallel import ranks
 from srkd_plugin.parallel.rank_facts import raise_first_error, refuse_differences, told_by_all
+from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.networks import root_logger_untouched
 
 SAME_START = "Start all of them with one options file and the same flags, on the same data."
@@ -24,10 +26,7 @@ MAY_DIFFER = ("rank", "manual_seed", "num_gpu")
 """Top-level keys: stock draws a seed for each rank where the options name none, and nodes may have unlike GPUs."""
 
 
-CheckedT = TypeVar("CheckedT")
-
-
-def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapping[str, Any]) -> CheckedT:
+def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedRun], opt: Mapping[str, Any]) -> CheckedRun:
     """Check the options on every rank and compare them; in a run of one process, check them.
 
     Args:
@@ -42,14 +41,14 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapp
         OptionsError: A rank has found one, or the ranks differ in options or data; on every rank.
         TimeoutError: A rank did not come here.
     """
-    checked: Optional[CheckedT] = None
+    checked: Optional[CheckedRun] = None
     error: Optional[OptionsError] = None
     data: dict[str, str] = {}
     try:
         with ranks.alone():
             checked = check(opt)
         if ranks.count() > 1:
-            data = _describe_data(opt)
+            data = _describe_data(opt, checked.data)
     except OptionsError as found:
         error = found
     if ranks.count() > 1:
@@ -59,7 +58,8 @@ def check_on_all_ranks(check: Callable[[Mapping[str, Any]], CheckedT], opt: Mapp
         refuse_differences("data", by_rank, SAME_START)
     elif error:
         raise error
-    return cast(CheckedT, checked)  # there was no error
+    assert checked is not None  # there was no error
+    return checked
 
 
 def _flat(section: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -72,19 +72,25 @@ def _flat(section: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return values
 
 
-def _describe_data(opt: Mapping[str, Any]) -> dict[str, str]:
+def _describe_data(opt: Mapping[str, Any], found: Mapping[str, Optional[FoundPairs]]) -> dict[str, str]:
     """How many images each data set has, and a hash of their names in order: index i must mean one image everywhere."""
     described = {}
     for phase, section in opt["datasets"].items():
+        pairs = found.get(phase)
         key = f"datasets.{phase}"
-        try:
-            with root_logger_untouched():
-                dataset = build_dataset(dict(section))
-                names = json.dumps(getattr(dataset, "paths", None), default=str)
-                described[key] = f"{len(dataset)} images"
-        except Exception as error:
-            kind = section.get("type")
-            raise OptionsError(key, kind, f"the data set fails ({error!r})", "Correct its keys or its data.") from error
-        names = names.replace(os.path.expanduser("~"), "~")
-        described[key] += f" (names in order: {hashlib.sha256(names.encode()).hexdigest()[:8]})"
+        count, paths = _build_and_list(key, section) if pairs is None else (len(pairs.images), pairs.images.pairs)
+        names = json.dumps(paths, default=str).replace(os.path.expanduser("~"), "~")
+        digest = hashlib.sha256(names.encode()).hexdigest()[:8]
+        described[key] = f"{count} images (names in order: {digest})"
     return described
+
+
+def _build_and_list(key: str, section: Mapping[str, Any]) -> tuple[int, Any]:
+    """What a data set lists that is not BasicSR's PairedImageDataset: only its class knows."""
+    try:
+        with root_logger_untouched():
+            dataset = build_dataset(dict(section))
+            return len(dataset), getattr(dataset, "paths", None)
+    except Exception as error:
+        kind = section.get("type")
+        raise OptionsError(key, kind, f"the data set fails ({error!r})", "Correct its keys or its data.") from error

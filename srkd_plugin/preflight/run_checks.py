@@ -21,18 +21,19 @@ from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.validate import check_arguments, check_section
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
+from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
 
 
-def check(opt: Mapping[str, Any]) -> RunOptions:
+def check(opt: Mapping[str, Any]) -> CheckedRun:
     """Read a training run's options, and check everything in them; build nothing that stays, write nothing.
 
     Args:
         opt: The options as BasicSR's ``parse_options`` returns them.
 
     Returns:
-        The options as they were read, with the warnings of all checks.
+        The options as they were read, with the warnings of all checks and the images that were found.
 
     Raises:
         OptionsError: The first thing that is wrong.
@@ -49,7 +50,7 @@ def check(opt: Mapping[str, Any]) -> RunOptions:
         options.warn(_check_registered(registry.ARCH_REGISTRY, key, opt.get(key)))
     for key, section in _losses(opt):
         options.warn(_check_registered(registry.LOSS_REGISTRY, key, section))
-    basicsr_sections.check_datasets(options)
+    data = basicsr_sections.check_datasets(options)
     check_output_names(opt)
     _check_batch(options)
     _check_student_start(options)
@@ -58,9 +59,9 @@ def check(opt: Mapping[str, Any]) -> RunOptions:
     _check_balances(options)
     _check_keep_best(options)
     _check_taps_and_gpus(options)
-    source.check(device)
+    source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)
-    return options
+    return CheckedRun.of(options, data)
 
 
 def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import srkd_plugin
 from srkd_plugin.errors import InputError
+from srkd_plugin.images.listing import say
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import build_teacher, check_outputs
 from srkd_plugin.networks.tiling import WholeImages
@@ -86,9 +87,8 @@ class CacheJob:
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
         self.color: Optional[str] = train_set.get("color")
-        roots = {k: os.path.expanduser(train_set[k]) for k in ("dataroot_gt", "dataroot_lq")}
-        section = {"scale": self.scale, "phase": "train", **train_set, **roots}
-        self.source: PairSource = open_pairs(section)
+        roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
+        self.source: PairSource = open_pairs({**train_set, **roots}, self.scale)
         self.source.check_sizes()
 
     @cached_property
@@ -204,6 +204,7 @@ def _prepare(job: CacheJob) -> None:
     there = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
     parent = next(path for path in folder.absolute().parents if path.exists())
     free = shutil.disk_usage(parent).free
+    say(job.source.images.left_out)
     print(f"{job.folder}: {len(job.source.keys):,} images, {_gb(job.bytes)}; {_gb(free)} are free", flush=True)
     if job.bytes - there > free:
         problem = f"the cache takes {_gb(job.bytes - there)} more, and {_gb(free)} are free"

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
+from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import teacher_weights
 from srkd_plugin.options.sections import CacheSection, PluginOptions
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
-from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
+from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
 
 OPTION = "datasets.train.dataroot_teacher"
@@ -61,16 +62,22 @@ def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**defaults, **network}, default=str))
 
 
-def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSection) -> None:
+def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSection, images: ImagePairs) -> None:
     """Check that the cache that a run's options name is that of their teacher and their images.
 
     Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
     of the LR image are compared; of a small cache, all checksums.
 
+    Args:
+        opt: The options as BasicSR's ``parse_options`` returns them.
+        ours: The plugin's sections.
+        section: That which names the cache.
+        images: The training images, as they have been listed.
+
     Raises:
         OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
     """
-    source = open_pairs(opt["datasets"]["train"])
+    source = PairSource(images, opt["scale"], opt["datasets"]["train"].get("color"))
     cache = CacheReader(OPTION, Path(section.dataroot_teacher))
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from PIL import Image, UnidentifiedImageError
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import ImageFault, decode_bgr
-from srkd_plugin.images.lmdb_store import LmdbImages, read_meta_info
+from srkd_plugin.images.find_pairs import BACKENDS, pairs_of_section
+from srkd_plugin.images.lmdb_store import LmdbImages
+from srkd_plugin.images.pairs import GT, ImagePairs, Pair
+from srkd_plugin.images.sizes import Size
 from srkd_plugin.teacher_cache.info import SourceIdentity
 from srkd_plugin.utils.files import sha256_of_lines
 
-Size = tuple[int, int]
-"""Height and width."""
 WHERE = "datasets.train"
 SIDES = {"hr": "gt", "lr": "lq"}
 """How BasicSR calls HR and LR."""
@@ -28,28 +28,26 @@ class PairSource:
     """The pairs of a training set, in PairedImageDataset's order.
 
     Args:
-        dataset: Says which file or LMDB key is paired with which.
+        images: The pairs.
+        scale: HR pixels per LR pixel.
+        color: ``datasets.train.color`` of the options.
 
     Attributes:
         keys: A name for each pair: HR's LMDB key, or its path below ``dataroot_gt`` without the extension.
 
     Raises:
-        InputError: An LMDB is not whole, or the images are kept in a way that cannot be read here.
+        InputError: Two images have one key.
     """
 
-    def __init__(self, dataset: PairedImageDataset) -> None:
-        self._folders = {"hr": Path(dataset.gt_folder), "lr": Path(dataset.lq_folder)}
-        self._paths = {side: [pair[f"{stock}_path"] for pair in dataset.paths] for side, stock in SIDES.items()}
-        self._color = dataset.opt.get("color")
-        self._scale = dataset.opt["scale"]
-        # stock takes `type` out of these options when it reads its first image; PairSource is made before
-        kind = dataset.io_backend_opt["type"]
-        if kind not in ("lmdb", "disk"):
-            raise InputError(f"{WHERE}.io_backend.type", kind, "a teacher cache needs lmdb or disk", "Write one.")
-        self._lmdbs: dict[str, LmdbImages] = {}
-        self._in_lmdb = kind == "lmdb"
-        hr = self._folders["hr"]
-        self.keys = [path if self._in_lmdb else _key(path, hr) for path in self._paths["hr"]]
+    def __init__(self, images: ImagePairs, scale: int, color: Optional[str]) -> None:
+        self.images, self._scale, self._color = images, scale, color
+        names = [images.name(index) for index in range(len(images))]
+        self.keys = names if images.lmdbs is not None else [os.path.splitext(name)[0] for name in names]
+        named_by: dict[str, str] = {}
+        for key, name in zip(self.keys, names):
+            if named_by.setdefault(key, name) != name:
+                problem = f"{named_by[key]} and {name} have the same name but for the extension, and one key in a cache"
+                raise InputError(option("hr"), str(images.folders[GT]), problem, "Rename or remove one of them.")
 
     def sizes(self, side: str) -> list[Size]:
         """Height and width of every image of ``hr`` or ``lr``, from the headers.
@@ -57,10 +55,7 @@ class PairSource:
         Raises:
             InputError: A file is no image.
         """
-        if self._in_lmdb:
-            shapes = read_meta_info(option(side), self._folders[side])
-            return [shapes[path][:2] for path in self._paths[side]]
-        return [_size_of_file(option(side), path) for path in self._paths[side]]
+        return self.images.sizes(SIDES[side])
 
     def identity(self) -> SourceIdentity:
         """What tells this set from others: its keys and sizes."""
@@ -82,19 +77,12 @@ class PairSource:
         Raises:
             InputError: The image is damaged or not there.
         """
-        path = self._paths[side][index]
         try:
-            return decode_bgr(self._lmdb(side).read(path) if self._in_lmdb else Path(path).read_bytes())
-        except OSError as error:
-            raise InputError(option(side), path, f"it cannot be read ({error.strerror})", "Mend the set.") from error
+            return decode_bgr(self.images.read(SIDES[side], index))
         except ImageFault as error:
+            path = self.images.path(SIDES[side], index)
             remedy = "Run prepare_data.py verify on the set."
             raise InputError(option(side), path, f"this image of it: {error}", remedy) from error
-
-    def _lmdb(self, side: str) -> LmdbImages:
-        if side not in self._lmdbs:
-            self._lmdbs[side] = LmdbImages(option(side), self._folders[side])
-        return self._lmdbs[side]
 
     def check_sizes(self) -> None:
         """Check that every HR image is ``scale`` times its LR image.
@@ -108,35 +96,32 @@ class PairSource:
                 raise InputError(f"{WHERE}: image", key, problem, "Run prepare_data.py verify on the set.")
 
 
-def open_pairs(section: Mapping[str, Any]) -> PairSource:
+def open_pairs(section: Mapping[str, Any], scale: int) -> PairSource:
     """The pairs that a run's ``datasets.train`` names, whatever its type.
 
     Raises:
         InputError: The sets are not there, or are not pairs.
     """
-    own = {**section, "io_backend": dict(section["io_backend"])}
-    try:
-        return PairSource(PairedImageDataset(own))
-    except InputError:
-        raise
-    except (AssertionError, ValueError, OSError) as error:
-        problem = f"BasicSR cannot pair it with dataroot_lq ({' '.join(str(error).split())[:300]})"
-        raise InputError(f"{WHERE}.dataroot_gt", section.get("dataroot_gt"), problem, "Mend the sets.") from error
+    return PairSource(pairs_of_section(WHERE, section), scale, section.get("color"))
+
+
+def pairs_of_dataset(dataset: PairedImageDataset) -> PairSource:
+    """The pairs that a data set has listed.
+
+    Raises:
+        InputError: An LMDB is not whole, or the images are kept in a way that cannot be read here.
+    """
+    # stock takes `type` out of these options when it reads its first image; this is called before
+    kind = dataset.io_backend_opt["type"]
+    if kind not in BACKENDS:
+        raise InputError(f"{WHERE}.io_backend.type", kind, "a teacher cache needs lmdb or disk", "Write one.")
+    folders = {"gt": Path(dataset.gt_folder), "lq": Path(dataset.lq_folder)}
+    options = {side: option(own) for own, side in SIDES.items()}
+    lmdbs = {side: LmdbImages(options[side], folders[side]) for side in folders} if kind == "lmdb" else None
+    pairs = [Pair(pair["gt_path"], pair["lq_path"]) for pair in dataset.paths]
+    return PairSource(ImagePairs(options, folders, pairs, lmdbs), dataset.opt["scale"], dataset.opt.get("color"))
 
 
 def option(side: str) -> str:
     """The key of the options that names a side's images."""
     return f"{WHERE}.dataroot_{SIDES[side]}"
-
-
-def _key(path: str, folder: Path) -> str:
-    return Path(path).relative_to(folder).with_suffix("").as_posix()
-
-
-@lru_cache(maxsize=1 << 17)
-def _size_of_file(name: str, path: str) -> Size:
-    try:
-        with Image.open(path) as image:  # reads the header alone
-            return image.height, image.width
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(name, path, f"it cannot be read as an image ({error})", "Mend the set.") from error

@@ -16,7 +16,7 @@ from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.options import reader
 from srkd_plugin.teacher_cache.encoding import decode
 from srkd_plugin.teacher_cache.info import differences
-from srkd_plugin.teacher_cache.source_pairs import PairSource
+from srkd_plugin.teacher_cache.source_pairs import pairs_of_dataset
 from srkd_plugin.teacher_cache.store import HR, LR, TEACHER, CacheReader, View
 
 OPTION = "datasets.train.dataroot_teacher"
@@ -45,7 +45,7 @@ class TeacherCacheDataset(PairedImageDataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         section = reader.read_cache_section(opt)
-        source = PairSource(self)
+        source = pairs_of_dataset(self)
         self._keys = source.keys
         self._cache = CacheReader(OPTION, Path(section.dataroot_teacher))
         different = differences(self._cache.info.source, source.identity())

@@ -40,6 +40,12 @@ def test_hr_is_cropped_and_lr_is_matlabs(hr, tmp_path):
     }
 
 
+def test_what_is_left_out_is_said_once(hr, tmp_path, capsys):
+    (hr / "p9.gif").write_bytes(b"")
+    make_benchmark_set(hr, tmp_path / "set", (2,))
+    assert capsys.readouterr().err.count(f"left out of {hr}: 1 file(s) by their extension (p9.gif)\n") == 1
+
+
 def test_gray_becomes_rgb(hr, tmp_path):
     make_benchmark_set(hr, tmp_path / "set", (2,))
     for folder in ("HR", "LR_bicubic/X2"):

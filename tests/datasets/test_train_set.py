@@ -85,6 +85,12 @@ def test_what_is_written_beside_it(wanted):
     assert not wanted.work.exists()
 
 
+def test_what_is_left_out_is_said_once(wanted, capsys):
+    (wanted.hr[0] / "p9.gif").write_bytes(b"")
+    make_train_set(wanted)
+    assert capsys.readouterr().err.count(f"left out of {wanted.hr[0]}: 1 file(s) by their extension (p9.gif)\n") == 1
+
+
 def test_official_lr_is_cut_and_checked(wanted, tmp_path):
     lr = tmp_path / "X2"
     lr.mkdir()

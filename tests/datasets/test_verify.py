@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from photos import photo, write_pairs, write_photos
+from PIL import Image
 from real_data import real_data
 
 from srkd_plugin.datasets import published_figures
@@ -199,6 +200,25 @@ def test_file_that_is_no_image(pair):
     assert faults(*pair) == ["--hr Thumbs.db: is no image, but BasicSR takes every file of the folder for one"]
 
 
+def test_what_basicsr_leaves_out_is_said_and_is_no_fault(pair):
+    (pair[0] / "more").mkdir()
+    (pair[1] / "._p1.png").write_bytes(b"")
+    report = verify(*pair, 2)
+    assert report.faults == []
+    assert f"left out of {pair[0]}: 1 subfolder(s) (more)\n" in report.describe()
+    assert f"left out of {pair[1]}: 1 hidden file(s) (._p1.png)\n" in report.describe()
+
+
+def test_turned_images(pair):
+    """EXIF says how they are shown, which is how BasicSR reads them."""
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for folder in pair:
+        image = Image.open(folder / "p1.png").transpose(Image.Transpose.ROTATE_90)
+        image.save(folder / "p1.png", exif=tags)
+    assert faults(*pair) == []
+
+
 def test_same_image_twice(pair):
     for folder in pair:
         shutil.copy(folder / "p1.png", folder / "p3.png")
@@ -324,6 +344,8 @@ def test_bad_arguments(pair, lmdbs):
         verify(*pair, 2, known_set="Set6")
     with pytest.raises(InputError, match=r"--filename-tmpl = 'x2'"):
         verify(*pair, 2, filename_tmpl="x2")
+    with pytest.raises(InputError, match=r"--filename-tmpl = '{}x2': BasicSR does not use it for LMDBs"):
+        verify(*lmdbs, 2, filename_tmpl="{}x2")
 
 
 def test_images_of_one_colour_are_no_duplicates(pair):

@@ -37,7 +37,7 @@ class FixedImages(source.TargetSource):
         super().__init__(options)
         self.section = check_section(FixedSection, self.key, options.raw[self.key])
 
-    def check(self, device):
+    def check(self, device, images):
         require_file("fixed.file", self.section.file)
 
     def describe(self):

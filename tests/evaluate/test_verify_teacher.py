@@ -141,7 +141,7 @@ def test_a_random_teacher_is_worse_than_bicubic(opt, folders):
 
 def test_bad_input(opt, folders, tmp_path):
     other = write_pairs(tmp_path, 2, h=40, w=48)
-    with pytest.raises(InputError, match=r"--lr = .*lacks p2"):
+    with pytest.raises(InputError, match=r"--lr = .*it has 2 files, and --hr has 3.*without a partner: p2\.png"):
         verify_teacher(opt, folders[0], other[1])
     with pytest.raises(InputError, match="which is not x4"):
         verify_teacher({**opt, "scale": 4}, *folders)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photos import photo, write_photos
+from photos import photo
 from PIL import Image
 
 from srkd_plugin.errors import InputError
@@ -21,7 +21,6 @@ from srkd_plugin.images.decode import (
     decode,
     decode_bgr,
     encode_png,
-    list_images,
     png_shape,
     read_bgr,
 )
@@ -114,18 +113,6 @@ def test_more_pixels_than_opencv_takes(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", refuse)
     with pytest.raises(ImageFault, match=r"it cannot be decoded .*pixels"):
         decode(PNG)
-
-
-def test_a_folder_is_listed_by_stem(tmp_path):
-    folder = write_photos(tmp_path / "photos", 2)
-    (folder / ".hidden.png").write_bytes(b"")
-    (folder / "notes.txt").write_text("")
-    (folder / "sub.png").mkdir()
-    assert list_images("--hr", folder) == {"p0": folder / "p0.png", "p1": folder / "p1.png"}
-    with pytest.raises(InputError, match=r"--hr = .*no images in it"):
-        list_images("--hr", folder / "sub.png")
-    with pytest.raises(InputError, match="a file, not a folder"):
-        list_images("--hr", folder / "p0.png")
 
 
 def test_unreadable_files_are_named(tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 
 from srkd_plugin.distill.targets.source import Targets, TargetSource, register
 from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.networks.teacher import build_teacher
 from srkd_plugin.options import reader
@@ -38,10 +39,11 @@ class CachedImages(TargetSource):
         """Whether the training set is one that reads a cache."""
         return reader.reads_cache(opt)
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device, images: Optional[ImagePairs]) -> None:
         """Check that the cache is that of the options' teacher and images."""
-        super().check(device)
-        check_cache(self.options.raw, self.ours, self.section)
+        super().check(device, images)
+        assert images is not None  # the data set is a PairedImageDataset
+        check_cache(self.options.raw, self.ours, self.section, images)
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""

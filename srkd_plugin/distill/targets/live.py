@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.distill.taps import Taps
 from srkd_plugin.distill.targets.source import Targets, TargetSource
+from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.precision import check_compiles, check_precision
@@ -39,9 +40,9 @@ class LiveTeacher(TargetSource):
         super().__init__(options)
         reader.require_network_t(options.raw)
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device, images: Optional[ImagePairs]) -> None:
         """Check precision and compiling."""
-        super().check(device)
+        super().check(device, images)
         section = self.ours.teacher
         check_precision("teacher.precision", section.precision, device)
         if section.compile:

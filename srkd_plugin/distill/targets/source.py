@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.options.run_options import RunOptions
 
 SOURCES: list[type[TargetSource]] = []
@@ -52,8 +53,8 @@ class TargetSource(ABC):
                 super().__init__(options)
                 self.section = check_section(AveragedSection, self.key, options.raw[self.key])
 
-            def check(self, device):
-                super().check(device)
+            def check(self, device, images):
+                super().check(device, images)
                 for file in self.section.files:
                     require_file("averaged.files", file)
 
@@ -102,11 +103,12 @@ class TargetSource(ABC):
         """Whether a run's options ask for this source; here: whether they have its section at the top level."""
         return cls.key in opt
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device, images: Optional[ImagePairs]) -> None:
         """Check what can be checked before anything is built, run or written: files, precision, what must match.
 
         Args:
             device: Where the run will be.
+            images: The training images, as they have been listed; None for data sets that are no PairedImageDataset.
 
         Raises:
             OptionsError: The first thing that is wrong; here: a term has taps, and there are no feature maps.

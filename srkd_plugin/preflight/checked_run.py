@@ -1,0 +1,23 @@
+"""What the checks of a training run have read and found, for all that comes after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Optional
+
+from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.preflight.image_pairs import FoundPairs
+
+
+@dataclass(frozen=True)
+class CheckedRun(RunOptions):
+    """Options of a training run that have been checked, and the images that its data sets list."""
+
+    data: Mapping[str, Optional[FoundPairs]] = field(default_factory=dict)
+    """By name of the section; None for data sets of which only the folders are looked for."""
+
+    @classmethod
+    def of(cls, options: RunOptions, data: Mapping[str, Optional[FoundPairs]]) -> CheckedRun:
+        """Join what was read with what was found."""
+        return cls(**{part.name: getattr(options, part.name) for part in fields(RunOptions)}, data=data)
