@@ -7,10 +7,15 @@ from typing import Callable
 
 import numpy as np
 
+from srkd_plugin.errors import InputError
 from srkd_plugin.teacher_cache.encoding import decode, encode
 from srkd_plugin.teacher_cache.store import TEACHER, CacheReader
 
 IMAGES = 4
+STEPS = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+"""Relative step of the numbers that a teacher computes with, by ``teacher.precision``: on GPUs, fp32 may be TF32."""
+MARGIN = 25.0
+"""dB that rounding in many layers, and on another kind of GPU, may cost. Another image's target is about 20 dB away."""
 LEAST_MSE = 1e-20
 """Equal images are given as 200 dB."""
 
@@ -42,6 +47,9 @@ def measure(
         By title: the stored image against the same computed again, what 8 bits would give there, and the crops from
         the middle of the stored images against the live teacher's output for the same LR crops: in full, and without
         a border of a quarter of the crop, as the live teacher does not see what is beyond the border.
+
+    Raises:
+        InputError: A stored image is far from the same computed again: it is the target of something else.
     """
     errors: dict[str, list[np.ndarray]] = {}
     by_name = sorted(range(len(keys)), key=keys.__getitem__)  # a folder has no order of its own
@@ -50,11 +58,25 @@ def measure(
         with cache.views() as view:
             stored = decode(view(TEACHER, keys[index]), cache.info.making.storage)
         again = run_as_cached(lr)
+        _refuse_another_image(cache, keys[index], stored, again)
         _add(errors, f"stored as {cache.info.making.storage}, against computed again", stored - again)
         _add(errors, "8 bits instead", decode(encode(again, "uint8").values, "uint8") - again)
         for title, difference in _crop_errors(stored, lr, run_live, crop, scale):
             _add(errors, title, difference)
     return {title: _psnr(parts) for title, parts in errors.items()}
+
+
+def _refuse_another_image(cache: CacheReader, key: str, stored: np.ndarray, again: np.ndarray) -> None:
+    """Compare a stored image with what would be stored of the same computed again, which rounding alone may change."""
+    storage, precision = cache.info.making.storage, cache.info.teacher.precision
+    expected = decode(encode(again, storage).values, storage)
+    peak = max(1.0, float(np.abs(expected).max()))
+    psnr = _psnr([np.square((stored - expected) / peak, dtype=np.float64).ravel()])
+    least = -20 * math.log10(STEPS[precision] / math.sqrt(12)) - MARGIN
+    if psnr < least:
+        problem = f"image {key} is stored with {psnr:.1f} dB PSNR against the same computed again, where at least "
+        problem += f"{least:.0f} is expected: it is another image's, or the teacher's output changes from run to run"
+        raise InputError("--out", str(cache.folder), problem, "Delete that folder and make the cache again.")
 
 
 def _crop_errors(

@@ -188,7 +188,7 @@ def test_the_announced_size_is_what_it_takes(data, teacher_file, tmp_path):
         ("path", {"pretrain_network_t": "no.pth"}, "there is no such file"),
         ("network_t", {"num_feat": 10}, "the weights do not fit network_t"),
         ("datasets", {"dataroot_lq": "HR.lmdb"}, "image = 'im0': HR is 48x40 and LR 48x40, which is not x2"),
-        ("datasets", {"dataroot_lq": "nowhere.lmdb"}, "datasets.train.dataroot_gt = .*BasicSR cannot pair it"),
+        ("datasets", {"dataroot_lq": "nowhere.lmdb"}, "datasets.train.dataroot_lq = .*there is no such folder"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(opt, data, tmp_path, section, changes, says):
@@ -204,6 +204,28 @@ def test_an_output_that_is_no_image_is_named_and_what_was_done_is_kept(opt, tmp_
     monkeypatch.setattr(RunningTeacher, "as_cached", lambda self, lr: real(self, lr) * 255)
     with pytest.raises(InputError, match=r"output for image = 'im0': .*not in 0..1.*Use --storage float16"):
         make_cache(cached.job(opt, tmp_path / "c.lmdb"))
+
+
+def test_a_target_of_another_image_is_an_error(opt, tmp_path, monkeypatch):
+    """Here an entry is stored under another image's key; it is among those that are measured."""
+    real = make.entries_of
+
+    def exchanged(job, teacher, index):
+        entries = real(job, teacher, 4 if index == 5 else index)
+        return [entry._replace(key=job.source.keys[index]) for entry in entries]
+
+    monkeypatch.setattr(make, "entries_of", exchanged)
+    with pytest.raises(InputError, match=r"image im5 is stored with \d\d\.\d dB PSNR .* where at least 52 is expected"):
+        make_cache(cached.job(opt, tmp_path / "c.lmdb"))
+    assert not (tmp_path / "c.lmdb").exists()
+
+
+@pytest.mark.parametrize("storage", ["uint16", "float16", "uint8"])
+def test_what_storing_costs_is_no_error(opt, tmp_path, storage, monkeypatch):
+    """Also that of a teacher whose images go far beyond 0 and 1, which uint8 clips."""
+    real = RunningTeacher.as_cached
+    monkeypatch.setattr(RunningTeacher, "as_cached", lambda self, lr: real(self, lr) * 1.4 - 0.2)
+    assert make_cache(cached.job(opt, tmp_path / "c.lmdb", storage=storage)).source.images == 6
 
 
 def damage(folder, key, kind="teacher", offset=1000):
