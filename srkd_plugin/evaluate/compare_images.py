@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from srkd_plugin._autoload import import_basicsr
@@ -16,9 +17,15 @@ import_basicsr()
 
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
+from srkd_plugin.errors import InputError  # noqa: E402
+from srkd_plugin.images.decode import ImageFault, decode_bgr, read_bgr  # noqa: E402
+from srkd_plugin.images.find_pairs import find_pairs  # noqa: E402
+from srkd_plugin.images.listing import list_folder, named, say  # noqa: E402
 from srkd_plugin.images.matlab_resize import upscale  # noqa: E402
+from srkd_plugin.images.pairs import GT, LQ, ImagePairs  # noqa: E402
 from srkd_plugin.utils import markdown  # noqa: E402
 
+OPTIONS = {GT: "--hr", LQ: "--lq"}
 BICUBIC = "bicubic"
 
 
@@ -64,27 +71,79 @@ def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale
     """Read a test set and every system's SR images, as ``basicsr/test.py`` writes them, and measure them.
 
     Args:
-        hr_folder: HR images.
+        hr_folder: HR images, a folder or an LMDB.
         lq_folder: LR images of the same names.
-        systems: Folder of SR images by system; the files are named ``<image>_<anything>.png``.
+        systems: Folder of SR images by system; see :func:`find_results`.
         scale: SR factor; also the number of pixels cropped from each border.
 
     Raises:
-        FileNotFoundError: A folder has no images, or a system lacks one.
+        InputError: The images are not pairs, a system has the name of the baseline, lacks an image, or has one of
+            another size.
     """
-    files = sorted(hr_folder.glob("*.png"))
-    if not files:
-        raise FileNotFoundError(f"there are no .png images in {hr_folder}")
-    lq = {file.stem: _read(lq_folder / file.name) for file in files}
-    hr = {file.stem: _mod_crop(_read(file), lq[file.stem], scale) for file in files}
+    if BICUBIC in systems:
+        raise InputError("--system", BICUBIC, "it is the name of the baseline's row", "Give the system another name.")
+    pairs = find_pairs(OPTIONS, {GT: hr_folder, LQ: lq_folder})
+    say(pairs.left_out)
+    by_name = _indices_by_name(pairs)
+    lq = {name: _read(pairs, LQ, index) for name, index in by_name.items()}
+    hr = {name: _mod_crop(_read(pairs, GT, index), lq[name], scale) for name, index in by_name.items()}
     images = {BICUBIC: {name: upscale(lq[name], scale) for name in hr}}
     for system, folder in systems.items():
-        images[system] = {name: _read(_find(folder, name)) for name in hr}
+        images[system] = {name: read_bgr(path) for name, path in find_results(system, folder, list(hr)).items()}
     psnr = {
-        system: {name: calculate_psnr(made[name], hr[name], crop_border=scale, test_y_channel=True) for name in hr}
+        system: {name: _psnr(system, name, made[name], hr[name], scale) for name in hr}
         for system, made in images.items()
     }
     return Comparison(hr, images, psnr)
+
+
+def by_system(given: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Folders by system, of what a command line lists.
+
+    Raises:
+        InputError: A system is there twice.
+    """
+    systems: dict[str, Path] = {}
+    for system, folder in given:
+        if system in systems:
+            problem = f"it is given twice, as {systems[system]} and {folder}"
+            raise InputError("--system", system, problem, "Give each system a name of its own.")
+        systems[system] = folder
+    return systems
+
+
+def find_results(system: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Find the SR images of one run of ``basicsr/test.py`` by the names of the LR images.
+
+    BasicSR names them ``<image>_<run>.png``, or ``<image>_<val.suffix>.png``: what follows the image's name is the same
+    for all images of a run. By it ``cat_1_run.png`` is known to be the image ``cat_1`` and not ``cat``.
+
+    Args:
+        system: The run's name in the comparison, for errors.
+        folder: ``results/<run>/visualization/<set>``, or a copy of it.
+        names: The images, without extensions; more of them may be in the folder.
+
+    Raises:
+        InputError: An image is not there, or the folder has more than one run's.
+    """
+    option = f"--system {system}"
+    files = {name for name in list_folder(option, folder).files if name.endswith(".png")}
+    endings = [{file[len(name) :] for file in files if file.startswith(f"{name}_")} for name in names]
+    common = set.intersection(*endings)
+    by_folder = f"_{folder.absolute().parent.parent.name}.png"
+    if by_folder in common:  # the others that end in this are of images with a longer name
+        common = {ending for ending in common if ending == by_folder or not ending.endswith(by_folder)}
+    if len(common) > 1:
+        problem = f"images of {len(common)} runs are in it, or could be: {named(f'{names[0]}{e}' for e in common)}"
+        raise InputError(option, str(folder), problem, "Give a folder with the images of one run.")
+    if not common:
+        frequent = Counter(ending for found in endings for ending in found).most_common(1)
+        ending = frequent[0][0] if frequent else "_*.png"
+        missing = next(name for name, found in zip(names, endings) if ending not in found)
+        remedy = "Was basicsr/test.py run with val.save_img: true?"
+        raise InputError(option, str(folder), f"it has no image {missing}{ending}", remedy)
+    (ending,) = common
+    return {name: folder / f"{name}{ending}" for name in names}
 
 
 def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
@@ -128,18 +187,31 @@ def _mod_crop(hr: np.ndarray, lq: np.ndarray, scale: int) -> np.ndarray:
     return hr[: lq.shape[0] * scale, : lq.shape[1] * scale]
 
 
-def _find(folder: Path, name: str) -> Path:
-    found = sorted(folder.glob(f"{name}_*.png"))
-    if not found:
-        raise FileNotFoundError(f"{folder} has no image {name}_*.png; was basicsr/test.py run with val.save_img: true?")
-    return found[0]
+def _indices_by_name(pairs: ImagePairs) -> dict[str, int]:
+    """Indices by the name that BasicSR gives results: that of LQ without its extension; sorted."""
+    indices: dict[str, int] = {}
+    for index, pair in enumerate(pairs.pairs):
+        name = os.path.splitext(os.path.basename(pair.lq))[0]
+        if name in indices:
+            problem = f"{pairs.name(indices[name])} and {pairs.name(index)} would have results of one name"
+            raise InputError(OPTIONS[GT], str(pairs.folders[GT]), problem, "Rename or remove one of them.")
+        indices[name] = index
+    return dict(sorted(indices.items()))
 
 
-def _read(file: Path) -> np.ndarray:
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(f"{file} is not there or is no image")
-    return image
+def _read(pairs: ImagePairs, side: str, index: int) -> np.ndarray:
+    try:
+        return decode_bgr(pairs.read(side, index))
+    except ImageFault as fault:
+        remedy = "Download or convert it again."
+        raise InputError(OPTIONS[side], pairs.path(side, index), str(fault), remedy) from fault
+
+
+def _psnr(system: str, name: str, made: np.ndarray, hr: np.ndarray, scale: int) -> float:
+    if made.shape != hr.shape:
+        problem = f"its image of {name} is {made.shape[:2]}, and HR {hr.shape[:2]}"
+        raise InputError("--system", system, problem, "Give results of --lq at this --scale.")
+    return calculate_psnr(made, hr, crop_border=scale, test_y_channel=True)
 
 
 def _mean(values: Mapping[str, float]) -> float:

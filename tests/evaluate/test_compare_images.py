@@ -1,14 +1,17 @@
 """The comparison of results: its PSNR is BasicSR's, its table and picture show what was measured."""
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import tiny
 from basicsr.metrics import calculate_psnr
+from photos import photo
 
-from srkd_plugin.evaluate.compare_images import _hardest_crop, compare, draw_crops
+from srkd_plugin.errors import InputError
+from srkd_plugin.evaluate.compare_images import _hardest_crop, by_system, compare, draw_crops
+from srkd_plugin.images.matlab_resize import downscale
 
 
 @pytest.fixture
@@ -60,21 +63,69 @@ def test_the_crop_is_where_bicubic_is_furthest_from_hr():
 
 def test_what_is_missing_is_named(data, results, tmp_path):
     (results["near"] / "im2_near_run.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"near has no image im2_\*.png; was basicsr/test.py run"):
+    with pytest.raises(InputError, match=r"--system near = .*: it has no image im2_near_run\.png\. Was basicsr/test"):
         compare(data / "HR", data / "LR", results, scale=2)
-    with pytest.raises(FileNotFoundError, match=r"there are no .png images in"):
+    with pytest.raises(InputError, match=r"--hr = .*none.*there is no such folder"):
         compare(tmp_path / "off" / "none", data / "LR", results, scale=2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"--system off = .*empty.*no image im0_\*\.png"):
+        compare(data / "HR", data / "LR", {"off": tmp_path / "empty"}, scale=2)
 
 
-@pytest.mark.integration
-def test_the_command(data, results, tmp_path):
-    script = tiny.PROJECT / "scripts/compare_results.py"
-    shared = [script, "--hr", data / "HR", "--lq", data / "LR", "--scale", "2"]
-    out = tiny.run_ok(*shared, "--system", f"off={results['off']}", "--picture", "c.png", cwd=tmp_path)
-    assert "| off |" in out
-    assert (tmp_path / "c.png").stat().st_size > 1000
-    shutil.rmtree(results["off"])
-    failed = tiny.run(*shared, "--system", f"off={results['off']}", cwd=tmp_path)
-    assert failed.returncode == 2
-    assert failed.stdout.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in failed.stdout
+def write_set(root, names, run, seed=0):
+    """HR, LR and the results of a run that gives HR itself, all different images."""
+    folders = [root / "HR", root / "LR", root / f"results/{run}/visualization/set"]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        hr = photo(seed + number)
+        for folder, image, file in zip(folders, (hr, downscale(hr, 2), hr), (name, name, f"{name}_{run}")):
+            assert cv2.imwrite(str(folder / f"{file}.png"), image)
+    return folders
+
+
+@pytest.mark.parametrize("run", ["run", "1_run"])
+@pytest.mark.parametrize("names", [["cat", "cat_1"], ["cat", "cat_1", "cat_1_1"], ["a[1]", "a1", "b|c"]])
+def test_an_image_is_not_taken_for_one_whose_name_begins_with_its_own(tmp_path, names, run):
+    hr, lr, results = write_set(tmp_path, names, run)
+    (results / f"._{names[0]}_{run}.png").write_bytes(b"what a Mac leaves")
+    (hr / f"._{names[0]}.png").write_bytes(b"what a Mac leaves")
+    found = compare(hr, lr, {"own": results}, scale=2)
+    assert list(found.hr) == sorted(names)
+    assert all(psnr == np.inf for psnr in found.psnr["own"].values())
+
+
+def test_a_part_of_the_set_is_found_by_the_run_that_the_folder_names(tmp_path):
+    hr, lr, results = write_set(tmp_path, ["cat", "cat_1"], "run")
+    for folder in (hr, lr):
+        (folder / "cat_1.png").unlink()
+    assert compare(hr, lr, {"own": results}, scale=2).psnr["own"] == {"cat": np.inf}
+    elsewhere = shutil.copytree(results, tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"images of 2 runs are in it, or could be: cat_1_run\.png, cat_run\.png"):
+        compare(hr, lr, {"own": elsewhere}, scale=2)
+
+
+def test_images_of_two_runs_in_one_folder_are_refused(tmp_path):
+    hr, lr, results = write_set(tmp_path, ["cat", "dog"], "run")
+    for name in ("cat", "dog"):
+        shutil.copy(results / f"{name}_run.png", results / f"{name}_x.png")
+    with pytest.raises(InputError, match=r"images of 2 runs are in it, or could be: cat_run\.png, cat_x\.png"):
+        compare(hr, lr, {"own": results}, scale=2)
+
+
+def test_names_of_systems(data, results, tmp_path):
+    with pytest.raises(InputError, match=r"--system = 'bicubic': it is the name of the baseline's row"):
+        compare(data / "HR", data / "LR", {"bicubic": results["off"]}, scale=2)
+    with pytest.raises(InputError, match=r"--system = 'off': it is given twice, as a and b"):
+        by_system([("off", Path("a")), ("off", Path("b"))])
+    assert by_system([("off", Path("a")), ("near", Path("b"))]) == {"off": Path("a"), "near": Path("b")}
+    rows = compare(data / "HR", data / "LR", {"a|b": results["off"]}, scale=2).table().splitlines()
+    assert r"| a\|b |" in rows[3]
+    assert len({row.replace(r"\|", "").count("|") for row in rows}) == 1
+
+
+def test_results_of_another_size(tmp_path):
+    hr, lr, results = write_set(tmp_path, ["cat"], "run")
+    cv2.imwrite(str(results / "cat_run.png"), photo(0, 24, 32))
+    with pytest.raises(InputError, match=r"--system = 'own': its image of cat is \(24, 32\), and HR \(48, 64\)"):
+        compare(hr, lr, {"own": results}, scale=2)
