@@ -111,7 +111,7 @@ def _files(folder: Path) -> str:
         if path.name == "data.mdb":
             with lmdb.open(str(path.parent), readonly=True, lock=False) as env, env.begin() as transaction:
                 found[name] = [[bytes(key), bytes(value)] for key, value in transaction.cursor()]
-        elif path.is_file() and path.name != "lock.mdb":
+        elif path.is_file() and path.name != "lock.mdb" and path.suffix != ".lock":  # a kill may leave a lock file
             found[name] = path.read_bytes()
     return digest(found)
 

@@ -18,6 +18,7 @@ from srkd_plugin.preflight import basicsr_sections, run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
+from srkd_plugin.utils.owner import owner_of
 
 VALUE_RANGE = (
     "images are in 0..1 here: divide a weight that is stated for images in 0..255 by 255 if its loss grows with the "
@@ -155,7 +156,12 @@ def _folder(opt: Mapping[str, Any]) -> dict[str, Any]:
     path = opt["path"]
     folder = Path(path["experiments_root"] if opt["is_train"] else path["results_root"])
     states = [int(file.stem) for file in folder.glob("training_states/*.state") if file.stem.isdigit()]
-    return {"path": str(folder), "is_there": folder.is_dir(), "newest_state": max(states, default=None)}
+    return {
+        "path": str(folder),
+        "is_there": folder.is_dir(),
+        "newest_state": max(states, default=None),
+        "in_use_by": owner_of(folder),
+    }
 
 
 def lines(facts: Mapping[str, Any]) -> list[str]:
@@ -207,6 +213,8 @@ def _training_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _folder_lines(facts: Mapping[str, Any]) -> list[str]:
     folder = facts["folder"]
+    if folder["in_use_by"] is not None:
+        return [f"writes to: {folder['path']}, which is in use: a start is refused: {folder['in_use_by']}"]
     if not folder["is_there"]:
         return [f"writes to: {folder['path']} (new)"]
     text = [f"writes to: {folder['path']}, which is there: it would be renamed to {facts['name']}_archived_<time>"]
