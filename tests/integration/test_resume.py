@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -73,9 +74,20 @@ def when_more_than(checkout, process, count):
 
 
 def kill_group(process, number=signal.SIGKILL):
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    """Send a signal to the process's group, and to those of torchrun's ranks, which are groups of their own."""
+    for group in [process.pid, *children(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
     return process.wait(60)
+
+
+def children(parent):
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            _, ppid = status.read_text().rpartition(")")[2].split()[:2]
+            found += [int(status.parent.name)] if int(ppid) == parent else []
+    return found
 
 
 def kill_and_resume(checkout, opt, kills, seed, processes=1):
