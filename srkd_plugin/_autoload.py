@@ -30,6 +30,7 @@ REGISTRIES_COMPLETE = "basicsr.models"
 FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 REGISTER = "srkd_plugin.registration", "register"
 STAND_IN = "srkd_plugin.basicsr_patches.functional_tensor", "functional_tensor_module"
+NO_VERSION_FILE = "srkd_plugin.basicsr_patches.unbuilt_clone", "no_version_file"
 """What is called when the time comes, by name, as an entry point names it: this module is below everything else."""
 
 
@@ -54,7 +55,12 @@ def import_basicsr() -> None:
     """
     install_finder()
     was_there = REGISTRIES_COMPLETE in sys.modules  # then the finder has nothing to wait for
-    import basicsr.models  # noqa: F401
+    try:
+        import basicsr.models  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "basicsr.version":
+            raise _call(NO_VERSION_FILE) from error
+        raise
 
     if was_there:
         _call(REGISTER)

@@ -1,4 +1,4 @@
-"""The one error that the plugin raises for what a user wrote."""
+"""The errors that the plugin raises for what a user wrote, and for a BasicSR that it cannot work with."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class InputError(OptionsError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep all parts when the error is sent from a worker process; exceptions keep their text only."""
         return type(self), (self.key, self.value, self.problem, self.remedy)
+
+
+class RegistrationError(ImportError):
+    """The plugin could not register; BasicSR's registries are as they were before. Its text is one line."""
 
 
 def nearest(

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import multiprocessing
 import os
 import sys
@@ -15,15 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from srkd_plugin import _autoload
+from srkd_plugin.errors import RegistrationError
 
 ENDINGS = ("_dataset", "_loss", "_model")
 """BasicSR's own convention: what the name of a file ends with that registers something when it is imported."""
 
 _started = False
-
-
-class RegistrationError(ImportError):
-    """The plugin could not register; BasicSR's registries are as they were before."""
 
 
 def register() -> None:
@@ -50,22 +46,9 @@ def register() -> None:
         apply.apply()
     except Exception as error:
         _started = False
-        raise RegistrationError(
-            "; ".join([f"srkd_plugin registered nothing: {_reason(error)}", *differences])
-        ) from error
+        raise RegistrationError("; ".join([f"srkd_plugin registered nothing: {error}", *differences])) from error
     if differences:
         _say(assumptions.line(differences))
-
-
-def _reason(error: Exception) -> str:
-    if not isinstance(error, ModuleNotFoundError) or error.name != "basicsr.version":
-        return str(error)
-    spec = importlib.util.find_spec("basicsr")
-    folder = Path(spec.origin).parent.parent if spec and spec.origin else "its folder"
-    return (
-        "this BasicSR is a clone without basicsr/version.py, which its setup writes: "
-        f"run python setup.py --version in {folder}"
-    )
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Callable
 
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.errors import OptionsError, RegistrationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -22,7 +22,7 @@ def run_command(command: Callable[[], int]) -> int:
     """
     try:
         return command()
-    except (OptionsError, FileNotFoundError) as error:
+    except (OptionsError, FileNotFoundError, RegistrationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

@@ -186,12 +186,19 @@ assert "ContrastiveLoss_srkd" in srkd_plugin.registration.names() and "DistillMo
     assert "srkd" not in printed
 
 
-def test_a_clone_without_its_generated_version_is_one_line_with_a_remedy(checkout):
+@pytest.mark.parametrize("module", ["registration", "networks.teacher"])
+def test_a_clone_without_its_generated_version_is_one_line_with_a_remedy(checkout, module):
     (checkout / "basicsr/version.py").unlink()
-    done = tiny.run("-c", "import srkd_plugin.registration", cwd=checkout)
-    last = done.stdout.splitlines()[-1]
-    assert "srkd_plugin registered nothing: this BasicSR is a clone without basicsr/version.py" in last
-    assert f"run python setup.py --version in {checkout}" in last
+    command = f"""
+import importlib, sys
+from srkd_plugin.cli.exit_codes import run_command
+sys.exit(run_command(lambda: importlib.import_module("srkd_plugin.{module}")))
+"""
+    done = tiny.run("-c", command, cwd=checkout, PYTHONPATH=beside(checkout))
+    (line,) = (line for line in done.stdout.splitlines() if "version.py" in line)
+    assert "this BasicSR is a clone without basicsr/version.py" in line
+    assert line.endswith(f"run python setup.py --version in {checkout}")
+    assert done.returncode == 2 and "Traceback" not in done.stdout
 
 
 def test_registering_after_basicsr_was_imported_still_changes_what_it_must(tmp_path):
