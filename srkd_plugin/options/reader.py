@@ -29,7 +29,6 @@ they are known, in :mod:`srkd_plugin.options.stock_sections`.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -40,7 +39,6 @@ from srkd_plugin.options.key_names import own_keys, refuse_near_ours
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
-    TERM_PARTS,
     AmpSection,
     CacheSection,
     CheckpointsSection,
@@ -51,18 +49,14 @@ from srkd_plugin.options.sections import (
     RunSection,
     StudentSection,
     TeacherSection,
-    TermSection,
     TrainSetSection,
 )
+from srkd_plugin.options.terms import read_terms
 from srkd_plugin.options.validate import check_section
 
 TOP_KEYS = own_keys("")
 TRAIN_KEYS = own_keys("train")
 CACHE_DATASET = "TeacherCacheDataset"
-RESERVED_TERMS = ("pix", "percep", "style")
-"""Names under which SRModel logs its own losses (``l_pix`` ...)."""
-
-TERM_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def is_ours(opt: Mapping[str, Any]) -> bool:
@@ -154,7 +148,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         student=student,
         path=check_section(PathSection, "path", _only(path, PathSection)),
         train_set=_train_set(opt),
-        terms=_terms(train.get("distill_opt") or {}),
+        terms=read_terms(train.get("distill_opt") or {}),
         amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
@@ -264,35 +258,3 @@ def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
             "Write the class name as in BasicSR's network_g, e.g. EDSR.",
         )
     return dict(section)
-
-
-def _terms(section: Mapping[str, Any]) -> dict[str, TermSection]:
-    terms = {}
-    for name, term in section.items():
-        key = f"train.distill_opt.{name}"
-        if not TERM_NAME.fullmatch(str(name)):
-            raise OptionsError(key, term, "a name has letters, digits, _ and - only", "Choose another name.")
-        if name in RESERVED_TERMS:
-            raise OptionsError(key, term, f"l_{name} is the log name of a loss of SRModel", "Choose another name.")
-        if not isinstance(term, Mapping):
-            raise OptionsError(
-                key,
-                term,
-                "a named term is expected, a section with a type",
-                "Write e.g. contrastive: {type: ContrastiveLoss, loss_weight: 10.0} under train.distill_opt.",
-            )
-        nested = {
-            part: check_section(model, f"{key}.{part}", term[part])
-            for part, model in TERM_PARTS.items()
-            if part in term
-        }
-        if "balance" in nested and term.get("loss_weight", 1.0) != 1.0:
-            problem = "balance sets the weight"
-            raise OptionsError(
-                f"{key}.loss_weight",
-                term["loss_weight"],
-                problem,
-                "Remove loss_weight, or balance.",
-            )
-        terms[str(name)] = check_section(TermSection, key, {**term, **nested})
-    return terms

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from srkd_plugin.options.reader import CACHE_DATASET, RESERVED_TERMS, TERM_NAME
+from srkd_plugin.options.reader import CACHE_DATASET
 from srkd_plugin.options.reference import about_section, on_one_line
 from srkd_plugin.options.sections import SECTIONS, CacheSection
 from srkd_plugin.options.stock_sections import STOCK_SECTIONS, Run, Val
+from srkd_plugin.options.terms import RESERVED_TERMS, TERM_NAME
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PATTERNS = {"<name>": ".", "datasets.val": "^(val|test)(_.*)?$"}

@@ -8,8 +8,8 @@ import torch
 
 from srkd_plugin.distill.term_weights import MEASURED_AT_FIRST, Balance, TermWeights, interpolate
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options import reader
 from srkd_plugin.options.sections import BalanceSection, TermSection
+from srkd_plugin.options.terms import read_terms
 from srkd_plugin.preflight import run_checks
 
 
@@ -126,12 +126,12 @@ def test_the_model_balances_logs_and_resumes(data, teacher_file, tmp_path):
 )
 def test_schedules_that_are_refused(schedule, message):
     with pytest.raises(OptionsError, match=rf"train.distill_opt.t.schedule .*{message}"):
-        reader._terms({"t": {"type": "L1Loss", "schedule": schedule}})
+        read_terms({"t": {"type": "L1Loss", "schedule": schedule}})
 
 
 def test_a_balance_wants_no_weight_and_something_to_balance_with(data, teacher_file, tmp_path):
     with pytest.raises(OptionsError, match=r"t.loss_weight = 2.0: balance sets the weight"):
-        reader._terms({"t": {"type": "L1Loss", "loss_weight": 2.0, "balance": {}}})
+        read_terms({"t": {"type": "L1Loss", "loss_weight": 2.0, "balance": {}}})
     opt = tiny.distill_options(data, teacher_file)
     opt["train"]["distill_opt"] = {"output": {"type": "L1Loss", "balance": {"target": 1.0}}}
     del opt["train"]["pixel_opt"]

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import yaml
 
-from srkd_plugin.options import reader
+from srkd_plugin.options.terms import read_terms
 
 DOCUMENTS = sorted([*tiny.PROJECT.glob("*.md"), *tiny.PROJECT.glob("docs/*.md")])
 
@@ -35,5 +35,5 @@ def test_the_readmes_terms_are_accepted():
     assert len(terms) >= 2
     for block in terms:
         block = "\n".join(line[4:] for line in block.splitlines() if not line.startswith("  distill_opt"))
-        read = reader._terms(yaml.safe_load(block))
+        read = read_terms(yaml.safe_load(block))
         assert read
