@@ -46,7 +46,7 @@ WARM_UP = 4
 BARS = (("cached", "stock", 1.03), ("live", "floor_live", 1.03), ("loss", "stock", 0.01))
 """The first must take at most this many times as long as the second."""
 FASTER = (("live", 2.9), ("cached", 24.0))
-"""And naive must take at least this many times as long as these, at the paper's sizes."""
+"""Naive must take at least this many times as long as these, at the paper's sizes."""
 LOSS_BATCHES, LOSS_SHAPE = (16, 64, 256), (3, 96, 96)
 NAIVE_COPIES = 4
 """N x N x C x H x W tensors that the broadcast loss holds at its peak, about: difference, its absolute, gradients."""

@@ -174,8 +174,8 @@ def convolution_work(net: nn.Module, side: int = 8) -> tuple[float, float, int]:
     """What a forward pass of a fully convolutional network of RGB images takes.
 
     Args:
-        net: On the CPU.
-        side: Of the input it is run on.
+        net: The network, on the CPU.
+        side: Side of the input it is run on.
 
     Returns:
         FLOPs (2 per multiply-add) of its convolutions and bytes of their float32 outputs, both for each pixel of the

@@ -136,6 +136,6 @@ def take_on_seed(opt: dict[str, Any], state: dict[str, Any]) -> None:
 
 
 def warn(opt: dict[str, Any], text: str) -> None:
-    """Not by the logger: whoever asks for it first decides whether it has a file, and that must be the trainer."""
+    """Print a warning; the logger is the trainer's, as whoever asks for it first decides whether it has a file."""
     if opt["rank"] == 0:
         print(f"srkd_plugin: warning: {text}", file=sys.stderr, flush=True)

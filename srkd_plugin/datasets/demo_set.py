@@ -38,7 +38,7 @@ SUB_SIZE, SUB_STEP = 160, 80
 COMPRESSION = 1
 """PNG compression level."""
 LARGE = 800
-"""From this shorter side on, the step is SUB_SIZE: the two largest photographs, a retina and the night sky, are the
+"""Shorter side from which on the step is SUB_SIZE: the two largest photographs, a retina and the night sky, are the
 smoothest too and would be three quarters of the set."""
 
 

@@ -17,7 +17,7 @@ from srkd_plugin.images.worker_pool import map_images
 SIDE = 32
 """Side of the thumbnails that are compared."""
 LEAST_CORRELATION = 0.92
-"""Pairs of thumbnails that correlate at least so much are reported. The most similar pair of different photographs
+"""Correlation from which pairs of thumbnails are reported. The most similar pair of different photographs
 among BSDS500's train and test, Set5, Set14 and Kodak24 has 0.88; Set14's ``face`` and Set5's ``head``, which are one
 photograph, have 0.998."""
 

@@ -34,7 +34,7 @@ class Pair:
     """Both files are gray."""
     exact: bool = False
     """LR is MATLAB's bicubic reduction of HR, bit for bit, but for the border."""
-    agreement: Optional[float] = None
+    reduction_psnr: Optional[float] = None
     """PSNR in dB of LR against that reduction; None where the two cannot be compared or the problem is known."""
     bicubic_y: Optional[float] = None
     """PSNR in dB of the bicubic baseline: Y channel, ``scale`` border pixels cropped."""
@@ -53,7 +53,7 @@ def check_pair(
         scale: HR pixels per LR pixel.
         baseline: Measure the bicubic baseline, too.
         gray: Keys of images whose baseline is that of one gray channel, also where the file has three equal ones.
-        keys: Of HR and LR.
+        keys: Keys of HR and LR.
     """
     pair = Pair(keys[0])
     images = []
@@ -80,11 +80,11 @@ def check_pair(
 def _compare(pair: Pair, hr: np.ndarray, lr: np.ndarray, scale: int, baseline: bool, as_gray: bool) -> None:
     reduced, inner = _inner(downscale(hr, scale)), _inner(lr)
     pair.exact = np.array_equal(reduced, inner)
-    agreement = _psnr(reduced, inner)
-    if lr.ndim == 3 and _psnr(reduced, inner[:, :, ::-1]) > agreement + CLEARLY:
+    psnr = _psnr(reduced, inner)
+    if lr.ndim == 3 and _psnr(reduced, inner[:, :, ::-1]) > psnr + CLEARLY:
         pair.problems.append("red and blue are exchanged in one of HR and LR")
         return
-    pair.agreement = agreement
+    pair.reduction_psnr = psnr
     if baseline and min(lr.shape[:2]) > 2:
         enlarged = upscale(lr, scale)
         if as_gray and hr.ndim == 3:

@@ -44,7 +44,7 @@ class Weights:
     """A published weights file of EDSR in BasicSR's format."""
 
     psnr_rgb: Mapping[str, float]
-    """By set; ``DIV2K100`` is DIV2K's 0801 to 0900."""
+    """PSNR in dB by set; ``DIV2K100`` is DIV2K's 0801 to 0900."""
     psnr_y: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -62,7 +62,7 @@ WEIGHTS = {
     "EDSR_Lx3_f256b32_DIV2K_official-3660f70d": Weights({"Set5": 32.643, "Set14": 28.644, "DIV2K100": 31.28}),
     "EDSR_Lx4_f256b32_DIV2K_official-76ee1c8f": Weights({"Set5": 30.5499, "Set14": 27.0011, "DIV2K100": 29.277}),
 }
-"""By file name without extension; the last eight characters begin the file's sha256."""
+"""Weights by file name without extension; the last eight characters begin the file's sha256."""
 
 
 def guess_set(path: Path) -> Optional[str]:

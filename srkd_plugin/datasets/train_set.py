@@ -28,7 +28,7 @@ from srkd_plugin.utils.files import UNFINISHED, read_json, sha256_of_lines, writ
 from srkd_plugin.utils.owner import owned
 
 FLUSH_BYTES = 1 << 24
-"""So much is collected before it is written and synced to disk; an interruption loses no more."""
+"""Bytes that are collected before they are written and synced to disk; an interruption loses no more."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TrainSet:
     size: int = 480
     """Side of the sub-images, in HR pixels."""
     step: int = 240
-    """From one sub-image to the next, in HR pixels."""
+    """Distance from one sub-image to the next, in HR pixels."""
     compression: int = 1
     """PNG compression level, 0 to 9; BasicSR uses 1."""
 

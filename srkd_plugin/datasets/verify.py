@@ -40,7 +40,7 @@ class Report:
 
     pairs: int
     keys_sha256: str
-    """Of the HR keys, one a line."""
+    """The sha256 of the HR keys, one per line, in hexadecimal."""
     faults: list[Fault] = field(default_factory=list)
     exact: int = 0
     """Pairs whose LR is MATLAB's bicubic reduction of HR, bit for bit, but for the border."""
@@ -168,14 +168,14 @@ def _match(images: Mapping[str, ImageSet], template: str, scale: int) -> tuple[l
 
 def _judge_pairs(report: Report, pairs: Sequence[Pair]) -> None:
     """Judge each pair beside the others, and look for images that come twice."""
-    agreements = [pair.agreement for pair in pairs if pair.agreement is not None]
-    bicubic = bool(agreements) and median(agreements) >= BICUBIC_SET
+    near = [pair.reduction_psnr for pair in pairs if pair.reduction_psnr is not None]
+    bicubic = bool(near) and median(near) >= BICUBIC_SET
     least = LEAST_IN_BICUBIC_SET if bicubic else LEAST_IN_OTHER_SET
     seen: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
         report.faults += [Fault(pair.key, problem) for problem in pair.problems]
-        if pair.agreement is not None and pair.agreement < least:
-            problem = f"LR is not a reduction of this HR: it differs from one by {pair.agreement:.1f} dB PSNR"
+        if pair.reduction_psnr is not None and pair.reduction_psnr < least:
+            problem = f"LR is not a reduction of this HR: it differs from one by {pair.reduction_psnr:.1f} dB PSNR"
             report.faults.append(Fault(pair.key, problem))
         for digest in pair.digests:
             seen[digest].append(pair.key)

@@ -35,10 +35,11 @@ class DistillModel(ResumableModel):
     """SRModel whose student ``network_g`` also learns from a frozen teacher ``network_t``.
 
     The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
-    ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Whatever else
-    SRModel does (EMA, schedulers, validation, loggers, checkpoints) is SRModel's. Where the teacher's images come from
-    is chosen by the options (:mod:`srkd_plugin.distill.targets`), for training only. See
-    :mod:`srkd_plugin.options.sections` for the keys.
+    ``train.distill_opt``, each a registered loss with its own ``loss_weight``; nothing is rescaled. Checkpoints,
+    resuming and validation on several ranks are :class:`~srkd_plugin.training.resumable.ResumableModel`'s; whatever
+    else SRModel does (EMA, schedulers, metrics, loggers) is SRModel's. Where the teacher's images come from is chosen
+    by the options (:mod:`srkd_plugin.distill.targets`), for training only. See :mod:`srkd_plugin.options.sections` for
+    the keys.
 
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
@@ -47,7 +48,7 @@ class DistillModel(ResumableModel):
     lq: Tensor
     output: Tensor
     _multiple: Optional[int] = None
-    """Of which the student's input sides must be; found at the first validation."""
+    """Number that divides the student's input sides; found at the first validation."""
 
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
@@ -85,7 +86,7 @@ class DistillModel(ResumableModel):
         return step_losses
 
     def _initialise_student(self, ours: sections.PluginOptions) -> None:
-        """Before SRModel copies the student for EMA. Weights that were loaded, above all on resume, are left alone."""
+        """Cut the student from the teacher, before SRModel copies it for EMA. Loaded weights are left alone."""
         path = self.opt["path"]
         if ours.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
             return
@@ -231,7 +232,7 @@ class DistillModel(ResumableModel):
         return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
 
     def _grad_norms_due(self, current_iter: int) -> bool:
-        """By the iteration's number, so that a resumed run does what it would have done uninterrupted."""
+        """Whether norms are logged, by the iteration's number: a resumed run does what it would have done."""
         if current_iter <= self.grad_norm_log.first:
             return True
         return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0

@@ -14,7 +14,7 @@ from srkd_plugin.training.grad_norms import gradient_norms
 REFERENCE = "l_pix"
 """Log name of L_rec."""
 MEASURED_AT_FIRST = 10
-"""In so many iterations at its start a balance is measured every time: the ratio moves fastest there."""
+"""Iterations at its start in which a balance is measured every time: the ratio moves fastest there."""
 
 
 class Balance:
@@ -31,7 +31,7 @@ class Balance:
         self.measurements = 0
 
     def is_due(self, iteration: int) -> bool:
-        """Whether the norms are to be measured in an iteration."""
+        """Whether the norms are measured in an iteration."""
         return self.measurements < MEASURED_AT_FIRST or iteration % self.section.every == 0
 
     def add(self, norm: float, reference: float) -> None:
@@ -76,7 +76,7 @@ class TermWeights:
         """Multiply the losses of a step with their factors.
 
         Args:
-            losses: By log name, L_rec among them if there are balances.
+            losses: Losses by log name, L_rec among them if there are balances.
             iteration: The first is 1.
             parameters: The student's.
             scale: Called if gradients are measured; see :func:`srkd_plugin.training.grad_norms.gradient_norms`.

@@ -117,8 +117,9 @@ def verify_teacher(
         device: Where the teacher runs; by default the CPU.
 
     Returns:
-        The figures. Faults are: a figure that differs from the published one by more than ``zoo.TOLERANCE``, and a
-        teacher that is worse than bicubic interpolation; with the argument that is the likely reason.
+        The figures. Faults are: a figure that differs from the published one by more than
+        ``published_figures.TOLERANCE``, and a teacher that is worse than bicubic interpolation; with the
+        argument that is the likely reason.
 
     Raises:
         OptionsError: The options or the weights are wrong.
@@ -191,7 +192,7 @@ def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) 
 
 
 def _super_resolve(teacher: Teacher, lr: np.ndarray, scale: int, device: torch.device) -> np.ndarray:
-    """BGR uint8 to BGR uint8, as BasicSR's validation does it."""
+    """Super-resolve BGR uint8 to BGR uint8, as BasicSR's validation does it."""
     tensor = img2tensor(lr.astype(np.float32) / 255.0, bgr2rgb=True, float32=True)
     return tensor2img(teacher.upscale(tensor[None].to(device), scale).cpu())
 
@@ -210,7 +211,7 @@ def _judge(report: TeacherReport) -> None:
 def _find_better_variants(
     ours: sections.PluginOptions, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
 ) -> list[str]:
-    """Which other arguments of EDSR make the teacher clearly better, on the smallest image."""
+    """Names of other arguments of EDSR that make the teacher clearly better, on the smallest image."""
     lr, hr = pairs.smallest()
     own = calculate_psnr(_super_resolve(teacher, lr, scale, device), hr, crop_border=scale)
     found = []

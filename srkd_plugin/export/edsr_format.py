@@ -33,7 +33,7 @@ StateDict = dict[str, Tensor]
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 RGB_RANGE = 255
 MEAN_TOLERANCE = 1e-3
-"""Of 255; so far may a file's means be from DIV2K's, by other rounding."""
+"""Fraction of 255 by which a file's means may differ from DIV2K's, by other rounding."""
 NAMES = (
     ("head.0", "conv_first"),
     ("body.{n}.body.0", "body.{n}.conv1"),
@@ -54,7 +54,7 @@ class Architecture:
     in_channels: int
     out_channels: int
     parameters: int
-    """Of the network in BasicSR, which counts no means."""
+    """Number of parameters of the network in BasicSR, which counts no means."""
 
     @property
     def usual_res_scale(self) -> float:

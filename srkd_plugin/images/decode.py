@@ -21,7 +21,7 @@ from srkd_plugin.errors import InputError
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
-"""All but those that stand in the coded data: 00 is a data byte, and 01 and d0 to d7 have no segment."""
+"""Markers but for those that stand in the coded data: 00 is a data byte, and 01 and d0 to d7 have no segment."""
 PNG_HEADER = 26
 """Bytes from the start of a PNG that hold size and colour type."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -51,7 +51,7 @@ def decode(content: bytes) -> np.ndarray:
         ``(h, w)`` gray or ``(h, w, 3)`` BGR, uint8; an alpha channel is dropped.
 
     Raises:
-        ImageFault: The bytes are cut off, damaged or no image, or have more than 8 bits a sample.
+        ImageFault: The bytes are cut off, damaged or no image, or have more than 8 bits per sample.
     """
     check_whole(content)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
@@ -70,7 +70,7 @@ def decode_bgr(content: bytes) -> np.ndarray:
     """Decode an image file as ``(h, w, 3)`` BGR uint8; gray becomes three equal channels.
 
     Raises:
-        ImageFault: As :func:`decode`.
+        ImageFault: See :func:`decode`.
     """
     image = decode(content)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

@@ -12,7 +12,7 @@ from srkd_plugin.images.worker_pool import WorkerKilled, map_images
 
 KEYS_A_TASK = 64
 KEYS_TO_NAME = 3
-"""So many keys of a difference are named."""
+"""How many keys of a difference are named."""
 
 
 def find_lmdb_faults(option: str, folder: Path, workers: int) -> list[Fault]:

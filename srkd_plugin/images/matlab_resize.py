@@ -69,7 +69,7 @@ def upscale(image: np.ndarray, scale: int) -> np.ndarray:
         ``(h * scale, w * scale[, c])``, uint8, C-contiguous.
 
     Raises:
-        ValueError: As :func:`downscale`.
+        ValueError: See :func:`downscale`.
     """
     _check(image, scale)
     h, w = image.shape[:2]
@@ -128,7 +128,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _resize_rows(rows: np.ndarray, taps: ResizeTaps) -> np.ndarray:
-    """``(n, m)`` uint8 to ``(length_out, m)`` uint8."""
+    """Resize ``(n, m)`` uint8 to ``(length_out, m)`` uint8."""
     exact = bool(np.all(taps.weights % FLOAT32_STEP == 0))
     dtype: Any = np.float32 if exact else np.float64
     weights = taps.weights.astype(dtype)

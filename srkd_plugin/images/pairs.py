@@ -33,7 +33,7 @@ class Matched:
     """What belongs together of two lists of names."""
 
     pairs: list[Pair]
-    """In the order of the GT names."""
+    """Pairs in the order of the GT names."""
     gt_alone: list[Pair]
     """GT names, each with that of the LQ image that is not there."""
     lq_alone: list[str]

@@ -49,7 +49,7 @@ def size_of_file(path: Union[str, Path]) -> Size:
 
 @lru_cache(maxsize=1 << 17)
 def _size(path: str, modified: int, length: int) -> Size:
-    """Both numbers tell a file from another one of its name."""
+    """Size of the file; time and length tell it from another one of its name."""
     with open(path, "rb") as file:
         _check_end(file)
         size = _size_by_pillow(path, file)
@@ -57,7 +57,7 @@ def _size(path: str, modified: int, length: int) -> Size:
 
 
 def _check_end(file: BinaryIO) -> None:
-    """Whether a PNG or JPEG is cut off; it is read whole only if it does not end as such files do."""
+    """Refuse a PNG or JPEG that is cut off; it is read whole only if it does not end as such files do."""
     start = file.read(len(PNG_START))
     end = PNG_END if start == PNG_START else JPEG_END if start.startswith(JPEG_START) else None
     if end is not None:
@@ -68,7 +68,7 @@ def _check_end(file: BinaryIO) -> None:
 
 
 def _size_by_pillow(path: str, file: BinaryIO) -> Optional[Size]:
-    """None if Pillow does not know the format."""
+    """Size from the header; None if Pillow does not know the format."""
     file.seek(0)
     try:
         with _any_number_of_pixels(), Image.open(file) as image:
@@ -81,7 +81,7 @@ def _size_by_pillow(path: str, file: BinaryIO) -> Optional[Size]:
 
 
 def _size_by_opencv(path: str, file: BinaryIO) -> Size:
-    """Formats that only OpenCV knows are rare: they are decoded."""
+    """Size of the decoded image: formats that only OpenCV knows are rare."""
     file.seek(0)
     known = cv2.haveImageReader(path)
     image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR) if known else None
@@ -92,7 +92,7 @@ def _size_by_opencv(path: str, file: BinaryIO) -> Size:
 
 @contextmanager
 def _any_number_of_pixels() -> Iterator[None]:
-    """Without Pillow's limit, which is meant for pixels that are decoded."""
+    """Lift Pillow's limit in the block: it is meant for pixels that are decoded."""
     with _limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -49,10 +49,10 @@ def map_images(
     survive a fork.
 
     Args:
-        function: Of a module's top level, as it is sent to other processes.
+        function: Function of a module's top level, as it is sent to other processes.
         items: What it is applied to.
         workers: Processes, at most; with one, or for few items, the work is done in this one.
-        title: Of the progress bar.
+        title: Title of the progress bar.
         total: Length of the bar, if more than the items (of work done earlier).
         isolated: Use another process even for one worker, so that a crash of native code does not end this one.
 

@@ -14,7 +14,7 @@ LARGEST = 64
 """Largest multiple that is looked for."""
 
 Network = Callable[[Tensor], Tensor]
-"""From LQ ``(N, C, h, w)`` to SR ``(N, C, scale * h, scale * w)``."""
+"""Network from LQ ``(N, C, h, w)`` to SR ``(N, C, scale * h, scale * w)``."""
 
 
 @torch.no_grad()
@@ -24,8 +24,8 @@ def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
     A multiple m is taken if the network works on two neighbouring multiples of m: whatever divides both divides m.
 
     Args:
-        net: In eval mode, on any device.
-        channels: Of its input.
+        net: The network, in eval mode, on any device.
+        channels: Channels of its input.
         scale: SR factor; an output of another size counts as a failure.
 
     Returns:

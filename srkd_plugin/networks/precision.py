@@ -1,4 +1,4 @@
-"""In which precision the networks run, whether they are compiled, and what a GPU may round."""
+"""Precision in which the networks run, whether they are compiled, and what a GPU may round."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_in(precision: str, net: nn.Module, lq: Tensor) -> Tensor:
 
     Args:
         precision: ``fp32`` for no autocast.
-        net: Its parameters stay as they are.
+        net: The network; its parameters stay as they are.
         lq: ``(N, C, h, w)``.
 
     Returns:
@@ -42,7 +42,7 @@ class MixedPrecision:
     The student alone runs under autocast; its output and feature maps are handed on as they would be without, so all
     losses are computed in float32. A gradient that is not finite although all losses are is, with ``fp16``, first of
     all a sign that the loss scale is too high: the iteration is left out and the scale halved. Only at a scale of 1 it
-    is the fault that the step guard looks for.
+    is a fault, as it is without a scale.
 
     Args:
         section: ``train.amp``.
@@ -91,7 +91,7 @@ class MixedPrecision:
             self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """For the training state."""
+        """The loss scale's state, for the training state."""
         return {} if self._scaler is None else self._scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def check_precision(key: str, precision: str, device: torch.device) -> None:
 
     Args:
         key: Path of the option.
-        precision: Its value.
+        precision: Value of the key.
         device: Where the network will run.
 
     Raises:

@@ -33,8 +33,8 @@ def cut_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     BasicSR's residual blocks multiply with ``res_scale``, which is in no weights: where the networks' differ, the
     block's last convolution is multiplied with their ratio, so that the block computes what it did in the teacher.
 
-    Only convolutions, and what has one number a channel, are cut: the outputs of a linear layer of another size may be
-    groups (query, key, value), whose first part is not the first channels.
+    Only convolutions, and what has one number per channel, are cut: the outputs of a linear layer of another size may
+    be groups (query, key, value), whose first part is not the first channels.
 
     Args:
         student: The bare student; its weights are overwritten.

@@ -25,7 +25,7 @@ class Teacher:
     Args:
         net: The network with its weights; put into eval mode and frozen.
         device: Where it runs.
-        section: Its precision and memory format, and whether it is compiled.
+        section: Options of the teacher: precision and memory format, and whether it is compiled.
     """
 
     def __init__(self, net: nn.Module, device: torch.device, section: TeacherSection) -> None:
@@ -121,7 +121,7 @@ def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch
     """Run networks on one small batch and check the shape of what comes out.
 
     Args:
-        networks: By the key of the options that describes them.
+        networks: Networks by the key of the options that describes them.
         lq: ``(N, C, h, w)``.
         expected: Shape of the SR images that the options' ``scale`` asks for.
 

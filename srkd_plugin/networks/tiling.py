@@ -19,8 +19,8 @@ class WholeImages:
     """Runs a network over images of any size.
 
     Args:
-        network: Without autograd.
-        scale: Its factor.
+        network: The network; it runs without autograd.
+        scale: SR factor.
         tile: Side of the tiles, in LQ pixels; None: whole images.
         overlap: LQ pixels that a tile sees beyond its sides; from the network's receptive field on, the result is that
             of the whole image.
@@ -48,7 +48,7 @@ class WholeImages:
             raise InputError("--tile", self._tile, problem, f"Write e.g. --tile {tile}.") from error
 
     def _mean_of_eight(self, lq: Tensor) -> Tensor:
-        """Summed in float64, where the sum of eight float32 does not depend on their order."""
+        """Mean over the eight, summed in float64, where the sum of eight float32 does not depend on their order."""
         total = reduce(torch.add, (self._turned(lq, flips, transposed).double() for flips, transposed in _eight()))
         return (total / 8).to(lq.dtype)
 

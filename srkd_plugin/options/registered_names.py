@@ -1,4 +1,4 @@
-"""Under which names BasicSR's registries have the classes of the plugin."""
+"""Names under which BasicSR's registries have the classes of the plugin."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ class AmpSection(_Section):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Precision of the student's forward and backward pass (autocast); weights, losses and validation stay in fp32."""
     init_scale: float = Field(default=65536.0, ge=1)
-    """With fp16: the factor of the losses at first; halved at every overflow."""
+    """Factor of the losses at first, with fp16; it is halved at every overflow."""
     growth_interval: int = Field(default=2000, ge=1)
-    """With fp16: the factor is doubled after this many iterations without an overflow."""
+    """Iterations without an overflow after which the factor is doubled, with fp16."""
 
 
 class PathSection(_Section):

@@ -15,7 +15,7 @@ def told_by_all(facts: Mapping[str, Any], error: Optional[OptionsError], label: 
 
     Args:
         facts: Sections of facts by name.
-        error: What this rank has found wrong; the others are to know.
+        error: What this rank has found wrong; the others are told.
         label: What it is about, for the error.
 
     Raises:
@@ -51,7 +51,7 @@ def refuse_differences(what: str, by_rank: list[dict[str, Any]], remedy: str) ->
     Args:
         what: The section of facts.
         by_rank: What :func:`told_by_all` returned.
-        remedy: For the error.
+        remedy: Remedy that the error names.
 
     Raises:
         OptionsError: They differ; on every rank.

@@ -39,7 +39,7 @@ def own() -> int:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """In the block this process is on its own: for trials that another rank may not come to make."""
+    """Let this process be on its own in the block: for trials that another rank may not come to make."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -106,10 +106,10 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def all_are(value: bool, device: torch.device) -> bool:
-    """Whether it is true on all ranks, which wait here for each other.
+    """Whether a value is true on all ranks, which wait here for each other.
 
     Args:
-        value: Of this rank.
+        value: Value of this rank.
         device: Where the process group works.
     """
     if count() == 1:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from srkd_plugin.errors import InputError
 
 LONGEST_WAIT = timedelta(days=7)
-"""The others may have more to do; torch's default would end the run after half an hour."""
+"""Time to wait for the others, which may have more to do; torch's default would end the run after half an hour."""
 
 
 @dataclass(frozen=True)

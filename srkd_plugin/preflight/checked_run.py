@@ -15,7 +15,7 @@ class CheckedRun(RunOptions):
     """Options of a training run that have been checked, and the images that its data sets list."""
 
     data: Mapping[str, Optional[FoundPairs]] = field(default_factory=dict)
-    """By name of the section; None for data sets of which only the folders are looked for."""
+    """Pairs by name of the section; None for data sets of which only the folders are looked for."""
 
     @classmethod
     def of(cls, options: RunOptions, data: Mapping[str, Optional[FoundPairs]]) -> CheckedRun:

@@ -1,4 +1,4 @@
-"""Before a distributed run of ours begins: an error of one rank is one of all, and all have the same options and data.
+"""Checks before a distributed run of ours: an error of one rank is one of all, and all have the same options and data.
 
 Otherwise rank 0 would archive an earlier experiment while another rank finds the error, and ranks that differ would
 train something that nobody asked for, or wait for each other.

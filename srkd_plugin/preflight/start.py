@@ -36,7 +36,7 @@ def check_start(opt: Mapping[str, Any]) -> None:
 
 
 def _say_warnings(options: RunOptions) -> None:
-    """Not by the logger: whoever asks for it first decides whether it has a file, and that must be the trainer."""
+    """Print a warning; the logger is the trainer's, as whoever asks for it first decides whether it has a file."""
     for warning in options.warnings if options.stock.run.rank == 0 else ():
         print(f"srkd_plugin: warning: {warning}", file=sys.stderr, flush=True)
 

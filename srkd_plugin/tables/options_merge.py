@@ -58,7 +58,7 @@ def require_training(key: str, file: str, options: Mapping[str, Any]) -> None:
     Args:
         key: The row, e.g. ``methods.fakd``.
         file: The options file that they come from.
-        options: With all that the table changes.
+        options: Merged options, with all that the table changes.
 
     Raises:
         InputError: A section is missing, or ``ema_decay`` is no number.

@@ -34,8 +34,8 @@ class Difference:
     """A method's PSNR less that of what it is compared with, in dB, on the seeds that both have.
 
     Attributes:
-        over_seeds: Of the differences of the seeds, each a mean over the images: does it hold for another training?
-        over_images: Of those of the images, each a mean over the seeds: does it hold for other images?
+        over_seeds: Interval of the seeds' differences, each a mean over the images: does it hold for another training?
+        over_images: Interval of the images' differences, each a mean over the seeds: does it hold for other images?
     """
 
     over_seeds: Interval

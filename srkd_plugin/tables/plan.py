@@ -139,7 +139,7 @@ def _check_names(table: Table) -> None:
 
 
 def _longest_name(table: Table, method: str) -> str:
-    """Of the names of a row's runs and tests."""
+    """The longest of the names of a row's runs and tests."""
     return f"{table.name}_{method}_s{max(table.seeds_of(method))}_test"
 
 
@@ -162,7 +162,7 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
 
 
 def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
-    """Where a training leaves its weights, below the working directory, and under which key they are to be tested."""
+    """Where a training leaves its weights, below the working directory, and the key under which they are tested."""
     with_ema = train["train"].get("ema_decay", 0) > 0
     return f"experiments/{train['name']}/models/net_g_latest.pth", "params_ema" if with_ema else "params"
 

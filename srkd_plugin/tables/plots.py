@@ -20,7 +20,7 @@ COLLAPSED = 1.0
 
 
 def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
-    """Draw the gain over the baseline of each method of the main group, a panel a set: mean, interval, each seed."""
+    """Draw the gain over the baseline of each method of the main group, a panel per set: mean, interval, each seed."""
     methods = [m for m, row in table.methods.items() if row.group == MAIN and table.baseline_of(m) != m]
     figure, axes = _figure(1, len(table.sets), width=3.6, height=0.6 + 0.34 * len(methods))
     for name, axis in zip(table.sets, axes[0]):
@@ -82,7 +82,7 @@ def budget_curves(table: Table, results: Results) -> dict[str, list[list[tuple[f
 
 
 def draw_budget(table: Table, results: Results, file: Path) -> None:
-    """Draw :func:`budget_curves`, each seed a line; nothing where there are none."""
+    """Draw :func:`budget_curves`, a line per seed; nothing where there are none."""
     found = budget_curves(table, results)
     if not found:
         return

@@ -1,4 +1,4 @@
-"""What a finished run is worth: PSNR image by image, and on the way there; and the tables of it that are kept."""
+"""Results of finished runs: PSNR image by image, and during training; and the files that keep them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from srkd_plugin.utils.files import write_atomically
 BICUBIC = "bicubic"
 CPU = r"([\d.]+) s of CPU time"
 DIGITS = 4
-"""Of PSNR in the stored files; BasicSR's log has as many."""
+"""Decimals of PSNR in the stored files; BasicSR's log has as many."""
 AGREE = 1e-3
-"""By how many dB results of the same weights may differ from machine to machine: a few pixels are rounded otherwise."""
+"""dB by which results of the same weights may differ from machine to machine: a few pixels are rounded otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class RunResult:
     parameters: int
     iterations: int
     seconds: float
-    """Of all its training commands together; 0 where the teacher's weights were given."""
+    """Wall time in seconds of all its training commands together; 0 where the teacher's weights were given."""
     cpu_seconds: float = 0.0
-    """CPU time of all threads and workers of the same commands; 0 where it was not measured."""
+    """CPU time in seconds of all threads and workers of the same commands; 0 where it was not measured."""
     cache_cpu_seconds: float = 0.0
-    """That of making the teacher cache that it reads, which it may share with other runs; 0 where there is none."""
+    """CPU time in seconds of making the teacher cache that it reads, and may share; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def read_curve(log: str) -> list[tuple[int, float]]:
 
 
 def _check_against_log(run: Run, name: str, psnr: Mapping[str, float], log: str) -> None:
-    """BasicSR has measured the same images: its mean and ours must agree."""
+    """Check that our mean is that of BasicSR's log, which has measured the same images."""
     said = re.findall(rf"Validation {re.escape(name)}\s+# psnr: ([\d.]+)", log)
     mean = sum(psnr.values()) / len(psnr)
     if not said or abs(float(said[-1]) - mean) > 2e-4:
@@ -232,7 +232,7 @@ def merged(parts: Mapping[str, Results], table: Table) -> Results:
     """The results of runs of one table that were made in several places, in the order of the table.
 
     Args:
-        parts: Results by what they are to be called in an error. Times of a run that several have: those of the first.
+        parts: Results by what they are called in an error. Times of a run that several have: those of the first.
         table: The table.
 
     Raises:

@@ -141,14 +141,14 @@ class Runner:
         return self.folder / "options" / f"{name}.yml"
 
     def _fingerprint(self, run: Run) -> dict[str, Any]:
-        """What a finished run is only good for."""
+        """What a finished run depends on: with another table it would be another run."""
         return {"train": run.train, "test": run.test}
 
     def _recorded(self, run: Run) -> dict[str, Any]:
         return read_json(self.record_file(run))["options"]
 
     def refuse_changed(self, runs: Sequence[Run]) -> None:
-        """Look whether what has been finished is of the table as it is now.
+        """Refuse a table that has changed since runs of it were finished.
 
         Raises:
             InputError: A run was made with other options, or has to be tested again and its weights are gone.

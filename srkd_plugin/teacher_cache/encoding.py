@@ -16,7 +16,7 @@ DTYPES: dict[str, np.dtype] = {"uint16": np.dtype("<u2"), "float16": np.dtype("<
 LOW, HIGH, STEPS = -0.5, 1.5, 32768.0
 """Ends of what uint16 holds (the last step excluded), and its steps a unit."""
 MOST_OUTSIDE = 1e-3
-"""If more than this fraction of an image is outside LOW..HIGH, its values are not an image in 0..1."""
+"""Fraction of an image outside of LOW..HIGH beyond which its values are not an image in 0..1."""
 
 
 class Encoded(NamedTuple):
@@ -28,10 +28,10 @@ class Encoded(NamedTuple):
 
 
 def encode(image: np.ndarray, storage: str) -> Encoded:
-    """From float32 in about 0..1 to what is stored.
+    """Convert float32 in about 0..1 to what is stored.
 
     Args:
-        image: Any shape, float32.
+        image: float32 of any shape.
         storage: ``uint16``, ``float16`` or ``uint8``.
 
     Raises:
@@ -57,7 +57,7 @@ def encode(image: np.ndarray, storage: str) -> Encoded:
 
 
 def decode(values: np.ndarray, storage: str) -> np.ndarray:
-    """From what is stored to float32; with ``uint16`` and ``float16`` without any rounding."""
+    """Convert what is stored to float32; with ``uint16`` and ``float16`` without any rounding."""
     image = values.astype(np.float32)
     if storage == "uint16":
         image /= np.float32(STEPS)

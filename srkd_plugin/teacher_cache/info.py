@@ -22,7 +22,7 @@ class SourceIdentity(_Part):
     """``y``: the teacher saw the Y channel alone, as the options' ``datasets.train.color`` says."""
     images: int
     hr_sha256: str
-    """Of the lines ``key height width``, sorted."""
+    """The sha256 of the lines ``key height width``, sorted."""
     lr_sha256: str
 
 
@@ -30,9 +30,9 @@ class TeacherIdentity(_Part):
     """The teacher of a cache."""
 
     weights_sha256: str
-    """Of names, types, shapes and values of the tensors: a file saved again has the same."""
+    """The sha256 of names, types, shapes and values of the tensors: a file saved again has the same."""
     network_t: dict[str, Any]
-    """With its defaults filled in."""
+    """Options of the network, with its defaults filled in."""
     precision: str
 
 
@@ -93,7 +93,7 @@ TITLES = {
 
 
 def differences(cached: _Part, wanted: _Part) -> list[str]:
-    """In which values two parts differ, a phrase for each.
+    """Values in which two parts differ, a phrase for each.
 
     Args:
         cached: What the cache says.

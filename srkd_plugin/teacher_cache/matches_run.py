@@ -24,7 +24,7 @@ from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
 
 OPTION = "datasets.train.dataroot_teacher"
 SAMPLES = 8
-"""So many entries of a large cache are checked before a run."""
+"""How many entries of a large cache are checked before a run."""
 CHECKED_WHOLE = 1 << 28
 """Bytes up to which a cache is checked whole: a second at most."""
 

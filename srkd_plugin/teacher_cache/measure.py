@@ -20,7 +20,7 @@ LEAST_MSE = 1e-20
 """Equal images are given as 200 dB."""
 
 Run = Callable[[np.ndarray], np.ndarray]
-"""From an LR image ``(h, w, 3)`` BGR uint8 to the teacher's, ``(H, W, C)`` float32."""
+"""Function from an LR image ``(h, w, 3)`` BGR uint8 to the teacher's, ``(H, W, C)`` float32."""
 
 
 def measure(
@@ -36,12 +36,12 @@ def measure(
 
     Args:
         cache: Complete.
-        keys: Of all images.
-        read_lr: From an index to the LR image.
+        keys: Keys of all images.
+        read_lr: Gives the LR image of an index.
         run_as_cached: The teacher over a whole image, as the cache was made.
         run_live: The teacher in one pass, as a run without a cache calls it on a crop.
         crop: Side of the training crops in HR pixels.
-        scale: Of the teacher.
+        scale: SR factor of the teacher.
 
     Returns:
         By title: the stored image against the same computed again, what 8 bits would give there, and the crops from

@@ -44,7 +44,7 @@ def repair_cache(job: CacheJob) -> list[Fault]:
 
 
 def _find_faults(cache: CacheReader, source: PairSource) -> dict[int, Fault]:
-    """By index. They are looked for in another process, as damage can crash LMDB."""
+    """Faults by index. They are looked for in another process, as damage can crash LMDB."""
     indices = range(len(source.keys))
     tasks = [(cache, source, indices[i : i + IMAGES_A_TASK]) for i in indices[::IMAGES_A_TASK]]
     try:

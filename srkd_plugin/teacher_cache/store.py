@@ -47,7 +47,7 @@ MAP_RESERVE = 1 << 26
 REMAKE = "Make the cache again with scripts/cache_teacher.py."
 
 View = Callable[[str, str], np.ndarray]
-"""From kind and key to the stored array."""
+"""Gives the stored array of a kind and key."""
 
 
 class Entry(NamedTuple):

@@ -172,7 +172,7 @@ def best_iteration(values: Mapping[int, float], better: str) -> Optional[int]:
     """The iteration with the best value, the earliest on a tie.
 
     Args:
-        values: By iteration; NaN never is best.
+        values: Values by iteration; NaN is never best.
         better: ``higher`` or ``lower``, as BasicSR's metrics have it.
     """
     sign = -1 if better == "lower" else 1

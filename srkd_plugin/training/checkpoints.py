@@ -1,4 +1,4 @@
-"""When a run's checkpoints are written, what is told about it, and which ones stay."""
+"""Checkpoints of a run: when they are written, what is logged about it, and which ones stay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Checkpoints:
 
     Args:
         opt: The run's options.
-        section: Which checkpoints stay.
+        section: Options that say which checkpoints stay.
 
     Attributes:
         validations: ``validations[iteration][set][metric]``, the mean of a metric over the images of a validation set.
@@ -44,7 +44,7 @@ class Checkpoints:
         self._unremovable: set[Path] = set()
 
     def save(self, iteration: int, student: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-        """Save a checkpoint; then remove those that are not to stay.
+        """Save a checkpoint; then remove those that need not stay.
 
         Args:
             iteration: Iteration of the checkpoint, -1 at the end of training: then the student alone is saved, as

@@ -1,4 +1,4 @@
-"""What every rank must know of a step before the weights are updated: is all of it finite, and is the run to end."""
+"""What every rank must know of a step before the weights are updated: is all finite, and does the run end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from srkd_plugin.training.grad_norms import gradient_norms
 
 
 class FiniteSteps:
-    """Looks at the losses and gradients of each step, with one transfer to the host and, with several ranks, one
+    """Looks at the losses and gradients of each step, with one transfer from the GPU and, with several ranks, one
     all-reduce of a few numbers. All ranks come to the same result.
 
     Args:
@@ -44,14 +44,14 @@ class FiniteSteps:
         """Whether the step may be taken; called after the backward pass.
 
         Args:
-            losses: 0-dim tensors by name.
-            parameters: All that train; their gradients are looked at.
-            asked_to_end: Of this rank.
-            iteration: For the error.
+            losses: Losses by name, 0-dim tensors.
+            parameters: Parameters that train; their gradients are looked at.
+            asked_to_end: Whether this rank was asked to end.
+            iteration: Number of the step, for the error.
             describe: Says where the fault is, from the names of this rank's losses that are not finite, and whether
                 all losses of all ranks are finite; it is called on all ranks.
             is_overflow: Whether a gradient that is not finite, beside losses that are, is no fault; called with the
-                iteration, and to be of one mind on all ranks.
+                iteration; it must say the same on all ranks.
 
         Raises:
             FloatingPointError: Something is not finite on some rank, and ``nan_policy`` is ``raise``, or as many

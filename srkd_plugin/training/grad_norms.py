@@ -1,4 +1,4 @@
-"""How strongly each loss of a step pulls at the student: what a loss weight really does."""
+"""Gradient norms of each loss of a step over the student: what a loss weight really does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def gradient_norms(
 ) -> dict[str, Tensor]:
     """The Euclidean norm of each loss's gradient over all parameters together.
 
-    One backward pass a loss; the graph is kept, and ``.grad`` is not touched. In distributed runs the gradients are
+    One backward pass per loss; the graph is kept, and ``.grad`` is not touched. In distributed runs the gradients are
     averaged over the ranks first, as DDP does with the sum of them: the norms are the same on every rank.
 
     Args:

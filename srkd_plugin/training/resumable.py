@@ -44,13 +44,13 @@ class ResumableModel(SRModel):
         """Take on what :meth:`_own_state` added."""
 
     def _restore_random_state(self) -> None:
-        """Before the first step of a resumed run: until then, building and loading have drawn from it."""
+        """Restore it before the first step of a resumed run: until then, building and loading have drawn from it."""
         if self._random_state is not None:
             random_state.restore(self._random_state)
             self._random_state = None
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """SRModel's; before it, the run ends if it was asked to: all of the iteration before is done here."""
+        """Update as SRModel does; before that, end the run if it was asked to: an iteration is complete here."""
         self._validate_what_was_missed()
         if self.finite_steps.ending:
             self._save_and_end(current_iter - 1)
@@ -120,7 +120,7 @@ class ResumableModel(SRModel):
                     self._update_best_metric_result(dataset, metric, results[metric], iteration)
 
     def _validate_what_was_missed(self) -> None:
-        """BasicSR validates after it saves: a run that is killed in between has the checkpoint and no results.
+        """Validate what a kill between a checkpoint and its validation has cost: BasicSR saves before it validates.
 
         Called before the first step after a resume, or at the end of a run that has none left.
         """

@@ -17,7 +17,7 @@ class Measured(NamedTuple):
     """The metrics of one image."""
 
     place: int
-    """In the loader's order."""
+    """Place in the loader's order."""
     path: str
     metrics: dict[str, Any]
 
@@ -26,7 +26,7 @@ class _Share:
     """This rank's images of a loader, as SRModel's validation takes them; keeps the metrics that it adds up.
 
     Args:
-        loader: All images, one a batch and in order, as BasicSR builds it for validation.
+        loader: All images, one per batch and in order, as BasicSR builds it for validation.
         model: Adds each image's metrics to its ``metric_results``; these are read and set to 0 after each image.
     """
 
@@ -36,7 +36,7 @@ class _Share:
         self._model = model
         self._indices = range(ranks.own(), len(self.dataset), ranks.count())
         subset = Subset(self.dataset, self._indices)
-        # a loader draws a seed for its workers, which it has not; torch's own random stream is the training's
+        # a loader draws a seed for its workers, though it has none; torch's own generator is the training's
         self._loader = DataLoader(
             subset, collate_fn=loader.collate_fn, pin_memory=loader.pin_memory, generator=torch.Generator()
         )
@@ -65,7 +65,7 @@ def validate_split(
     Args:
         model: The model, on every rank.
         validate: Its ``nondist_validation``.
-        loader: As for ``nondist_validation``, with the same images on every rank; so are the other arguments.
+        loader: Argument of ``nondist_validation``, with the same images on every rank; so are the other arguments.
         current_iter: The iteration.
         tb_logger: BasicSR's; None on the other ranks.
         save_img: Whether images are saved.
@@ -94,7 +94,7 @@ def validate_split(
 
 @contextmanager
 def _bare_student(model: SRModel) -> Iterator[None]:
-    """Without DDP, which would synchronise buffers at every image, and ranks have different numbers of images.
+    """Take DDP off in the block: it would synchronise buffers at every image, and ranks have not as many images.
 
     Instead they are set once to rank 0's, which are the ones that are saved.
     """
@@ -121,7 +121,7 @@ def _no_results(model: SRModel) -> Iterator[None]:
 
 
 def _check_partition(measured: list[Measured], count: int) -> None:
-    """Folders are listed in the file system's order: on another node it may be another one."""
+    """Check that all images were measured once: nodes may list the files of a folder in different orders."""
     paths = {image.path for image in measured}
     if [image.place for image in measured] != list(range(count)) or len(paths) != count:
         raise RuntimeError(

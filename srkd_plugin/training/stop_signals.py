@@ -13,14 +13,14 @@ STOPPED = 75
 """Exit code of a run that saved because it was asked to end (EX_TEMPFAIL of sysexits.h: try again later)."""
 
 PATIENCE = 3.0
-"""A second Ctrl-C after so many seconds ends the run at once. torchrun passes a terminal's Ctrl-C on, so that a process
+"""Seconds after which a second Ctrl-C ends the run at once. torchrun passes a terminal's Ctrl-C on, so that a process
 gets it twice within a moment."""
 
 _first: Optional[float] = None
 
 
 def listen() -> None:
-    """From now on SIGTERM and SIGINT only note that they came, once :func:`requested` will be looked at."""
+    """Let SIGTERM and SIGINT only note that they came, from now on; :func:`requested` says whether one did."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _note)
         signal.signal(signal.SIGINT, _note)

@@ -1,9 +1,9 @@
-"""The training data as a stream with a position: resumable in the middle of an epoch, without loading what is skipped.
+"""The training data in an order with a position: resumable in the middle of an epoch, without loading what is skipped.
 
 BasicSR's ``EnlargedSampler`` orders an epoch by the epoch's number alone. Its augmentations are drawn from random
 streams of the workers, so that a sample depends on all that its worker has drawn before. Here (``exact_resume``) each
-sample draws from a stream of its own, given by the run's seed, the epoch and its place in the epoch's order over all
-ranks: whatever process makes it, and whenever, it is the same.
+sample draws from random streams of its own, given by the run's seed, the epoch and its place in the epoch's order over
+all ranks: whatever process makes it, and whenever, it is the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ResumableSampler(Sampler):
 
     Args:
         sampler: BasicSR's; the trainer goes on setting its epoch.
-        places: Yield a :data:`Place` a sample, for :class:`SeededDataset`; otherwise the index.
+        places: Yield a :data:`Place` per sample, for :class:`SeededDataset`; otherwise the index.
 
     Attributes:
         start: Epoch and number of its samples (of this rank) that are skipped. Other epochs are whole.
@@ -54,13 +54,13 @@ class ResumableSampler(Sampler):
 
 
 class SeededDataset(Dataset):
-    """A dataset whose sample at a place of the stream is a function of the seed and that place.
+    """A dataset whose sample at a place of the order is a function of the seed and that place.
 
     Works for every map-style dataset that draws from Python's ``random``, ``numpy.random`` or torch's CPU generator.
 
     Args:
-        dataset: Any.
-        seed: Of the run.
+        dataset: Any map-style dataset.
+        seed: Seed of the run.
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
@@ -68,7 +68,7 @@ class SeededDataset(Dataset):
         self.seed = seed
 
     def __getitem__(self, at: Place) -> Any:
-        """The sample at a place of the stream."""
+        """The sample at a place of the order."""
         epoch, place, index = at
         with seeded((self.seed, epoch, place)):
             return self.dataset[index]
@@ -95,16 +95,16 @@ def build_train_loader(
         dataset_opt: Its options.
         sampler: BasicSR's.
         seed: The run's.
-        exact: Each sample draws from its own stream. ``prefetch_mode: cpu`` is left out then: its thread draws beside
-            the training step, and with persistent workers BasicSR's first, abandoned thread takes batches away.
+        exact: Each sample draws from its own random streams. ``prefetch_mode: cpu`` is left out then: its thread draws
+            beside the training step, and with persistent workers BasicSR's first, abandoned thread takes batches away.
         **more: Further arguments of ``build``.
     """
     if exact:
         dataset = SeededDataset(dataset, seed)
         if dataset_opt.get("prefetch_mode") == "cpu":
             dataset_opt = {**dataset_opt, "prefetch_mode": None}
-    stream = ResumableSampler(sampler, places=exact)
-    loader = build(dataset, dataset_opt, sampler=stream, seed=seed, **more)
+    resumable = ResumableSampler(sampler, places=exact)
+    loader = build(dataset, dataset_opt, sampler=resumable, seed=seed, **more)
     loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
     return loader
 

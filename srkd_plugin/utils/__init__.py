@@ -1,1 +1,1 @@
-"""Helpers that know images and files, but no models."""
+"""Helpers that know files, names, weights and Markdown, but nothing of images, networks or training."""

@@ -15,7 +15,7 @@ def table(names: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table.
 
     Args:
-        names: Of the columns.
+        names: Names of the columns.
         rows: Cells of each row; text is shown as it is written, see :func:`escaped`.
 
     Example:
@@ -51,5 +51,5 @@ def _cell(value: object) -> str:
 
 
 def _escape_bar(found: re.Match[str]) -> str:
-    """A bar with one backslash before it is escaped; one with none, or whose backslash is text itself, is not."""
+    """Escape a bar that has no backslash before it, or one that is text itself."""
     return found[0] if len(found[1]) % 2 else f"{found[1]}\\|"

@@ -84,7 +84,7 @@ def owner_of(output: Path) -> Optional[str]:
 
 
 def _take(option: str, output: Path) -> bool:
-    """Whether a lock was taken that is to be released."""
+    """Whether a lock was taken, which must be released."""
     global _own_pid
     if _own_pid != os.getpid():  # after a fork: these locks are the parent's
         _own.clear()

@@ -35,11 +35,11 @@ def load_weights_file(option: str, file: Union[str, Path], trust: Optional[bool]
     """Load the content of a file of :func:`torch.save`, or of a ``.safetensors`` file, to host memory.
 
     Unpickling runs code that the file names. Only tensors and plain values are read (``weights_only``, also where it is
-    not torch's default), unless the user says that the file is to be trusted.
+    not torch's default), unless the user says that the file can be trusted.
 
     Args:
         option: The key or flag that names the file, for the error.
-        file: Its path.
+        file: Path of the file.
         trust: The options' ``trust_weights``: whether to read any file. None where there is no such way out.
 
     Raises:

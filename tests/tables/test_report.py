@@ -41,7 +41,7 @@ def table():
 
 @pytest.fixture
 def results():
-    """Of each seed and image: none 30 + seed + 10 image, good 0.2 more, bad 0.1 less or more, collapsed on T."""
+    """Results by seed and image: none 30 + seed + 10 image, good 0.2 more, bad 0.1 less or more, collapsed on T."""
     offset = {"none": [0, 0, 0], "good": [0.2, 0.2, 0.2], "bad": [0.1, -0.1, 0.0], "b4": [0.0, 0.0, 0.0]}
     images = [ImageResult("bicubic", 0, s, f"i{k}", 28.0 + k) for s in "ST" for k in range(2)]
     images += [ImageResult("teacher", 9, s, f"i{k}", 40.0 + k) for s in "ST" for k in range(2)]
