@@ -15,7 +15,7 @@ import multiprocessing
 import timing
 import torch
 
-from srkd_plugin.cli.exit_codes import positive_int
+from srkd_plugin.cli.parser import positive_int
 from srkd_plugin.losses import spatial_affinity_loss
 from srkd_plugin.utils import markdown
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import timing
 
-from srkd_plugin.cli.exit_codes import positive_int, run_command
+from srkd_plugin.cli.exit_codes import run_command
+from srkd_plugin.cli.parser import positive_int
 from srkd_plugin.utils import markdown
 
 WARM_UP = 5

@@ -17,7 +17,7 @@ import numpy as np
 import timing
 import torch
 
-from srkd_plugin.cli.exit_codes import positive_int
+from srkd_plugin.cli.parser import positive_int
 from srkd_plugin.images.matlab_resize import downscale, upscale
 from srkd_plugin.utils import markdown
 

@@ -38,7 +38,8 @@ import timing
 import torch
 from step_kinds import OPTIONS, SIZES, STEPS, first_loss, live_with, loss_step, network
 
-from srkd_plugin.cli.exit_codes import positive_int, run_command
+from srkd_plugin.cli.exit_codes import run_command
+from srkd_plugin.cli.parser import Parser, positive_int
 from srkd_plugin.utils import markdown
 
 WARM_UP = 4
@@ -54,8 +55,7 @@ NAIVE_COPIES = 4
 
 def main() -> int:
     """Parse the command line, measure and print."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = Parser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="cpu", help="networks and batch (%(default)s)")
     parser.add_argument("--part", choices=PARTS, default="step", help="(%(default)s)")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="these only, and stock (all)")
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--threads", type=positive_int, help="torch's threads (its default)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU time, for busy machines")
-    parser.add_argument("--no_memory", action="store_true", help="leave the peak memory out")
+    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     args = parser.parse_args()
     return run_command(lambda: _report(args, PARTS[args.part](args)))

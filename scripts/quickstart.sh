@@ -72,7 +72,7 @@ test_run student demo_student
 test_run distilled demo_distill_cl_l1
 test_run teacher demo_teacher network_g:num_feat=32 network_g:num_block=8
 step "result"
-run "$root/scripts/compare_results.py" --hr datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \
+run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \
   --system "student=results/demo_test_student/visualization/demo_test" \
   --system "distilled student=results/demo_test_distilled/visualization/demo_test" \
   --system "teacher=results/demo_test_teacher/visualization/demo_test" \

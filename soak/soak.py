@@ -19,9 +19,10 @@ from typing import Optional
 
 from fault_campaign import FINISH_WITHIN, Outcome, Workload, campaign, digest, report
 
-from srkd_plugin.cli.exit_codes import positive_int, run_command
+from srkd_plugin.cli.exit_codes import run_command
+from srkd_plugin.cli.parser import positive_int
 
-PROJECT = Path(__file__).resolve().parent.parent
+SRKD = (sys.executable, "-m", "srkd_plugin")
 NETWORK = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 ITERS, EVERY = 300, 10
 EXPERIMENT = Path("experiments/soak")
@@ -46,15 +47,15 @@ def main() -> int:
 
 def _soak(root: Path, args: argparse.Namespace) -> int:
     _make_images(root / "HR", random.Random(args.seed))
-    prepare = Workload("prepare_data.py train", _prepare_command(root), _files)
+    prepare = Workload("srkd prepare train", _prepare_command(root), _files)
     outcomes = [campaign(prepare, root / "prepare", args.kills, random.Random(args.seed))]
     if not outcomes[0].faults:
         options = _write_options(
             root / "soak.yml", root / "prepare/undisturbed/set", _save_teacher(root / "teacher.pth")
         )
-        cache = Workload("cache_teacher.py", _cache_command(options), _files)
+        cache = Workload("srkd cache make", _cache_command(options), _files)
         outcomes.append(campaign(cache, root / "cache", args.kills, random.Random(args.seed + 2)))
-        command = [sys.executable, "-m", "srkd_plugin.train", "-opt", str(options), "--auto_resume"]
+        command = [*SRKD, "train", "-opt", str(options), "--auto-resume"]
         train = Workload("training, --auto_resume", command, _trained, _truncatable)
         outcomes.append(campaign(train, root / "train", args.kills, random.Random(args.seed + 1)))
         outcomes += [_read_only_disk(train, root), _full_disk(train, root)]
@@ -75,9 +76,8 @@ def _make_images(folder: Path, rng: random.Random) -> None:
 
 
 def _prepare_command(root: Path) -> list[str]:
-    script = str(PROJECT / "scripts/prepare_data.py")
     sizes = ["--size", "48", "--step", "24", "--workers", "1"]
-    return [sys.executable, script, "train", "--hr", str(root / "HR"), "--out", "set", *sizes]
+    return [*SRKD, "prepare", "train", "--gt", str(root / "HR"), "--out", "set", *sizes]
 
 
 def _save_teacher(file: Path) -> Path:
@@ -93,9 +93,8 @@ def _save_teacher(file: Path) -> Path:
 
 
 def _cache_command(options: Path) -> list[str]:
-    script = str(PROJECT / "scripts/cache_teacher.py")
-    flags = ["--out", "teacher.lmdb", "--self_ensemble", "--with_images", "--device", "cpu"]
-    return [sys.executable, script, "-opt", str(options), *flags]
+    flags = ["--out", "teacher.lmdb", "--self-ensemble", "--with-images", "--device", "cpu"]
+    return [*SRKD, "cache", "make", "-opt", str(options), *flags]
 
 
 def _files(folder: Path) -> str:

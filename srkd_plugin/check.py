@@ -2,7 +2,7 @@
 
 import sys
 
-from srkd_plugin.cli.check import main
+from srkd_plugin.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["check", *sys.argv[1:]]))

@@ -11,9 +11,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
+from srkd_plugin.cli.exit_codes import BAD_INPUT
+from srkd_plugin.cli.parser import Parser, describe
 from srkd_plugin.errors import OptionsError
 
 NOTE = (
@@ -21,20 +22,34 @@ NOTE = (
     "reads it with a safe loader and found none. Run files of people whom you trust."
 )
 
+DESCRIPTION = """\
+Look at an options file and say what its run would be (parameters, terms and weights, images found, disk, folder), or
+what is wrong. Nothing is run and nothing is written. The exit code is 0 if nothing is wrong, and 2 if something is.
+"""
+EXAMPLES = """\
+srkd check -opt options/distill_cl_l1.yml
+srkd check -opt options/distill_cl_l1.yml --root ~/BasicSR --json
+"""
 
-def main(arguments: Optional[list[str]] = None) -> int:
-    """Look at an options file.
 
-    Returns:
-        0 if nothing is wrong, 2 if something is.
-    """
-    parser = argparse.ArgumentParser(prog="srkd check", description=__doc__.split("\n\n")[0])
-    parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options file for train.py or test.py")
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of ``srkd check``."""
+    describe(parser, _run, DESCRIPTION, EXAMPLES)
     parser.add_argument(
-        "--root", type=Path, default=Path.cwd(), help="BasicSR checkout, below which it writes (default: here)"
+        "-opt",
+        aliases=("--opt",),
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="options file to train or to test with",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), help="BasicSR checkout, below which it writes (default: here)"
     )
     parser.add_argument("--json", action="store_true", help="print the facts, or the error, as JSON")
-    args = parser.parse_args(arguments)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         facts, notes = _look(args.opt, args.root.absolute())
     except OptionsError as error:
@@ -43,7 +58,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
             print(json.dumps({"error": parts}, indent=2))
         else:
             print(f"srkd_plugin: options error: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     if args.json:
         print(json.dumps({**facts, "notes": notes}, indent=2))
     else:
@@ -54,6 +69,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
+    from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.options import reader, safe_yaml
     from srkd_plugin.preflight import describe_run, runs_of_others
@@ -69,7 +85,3 @@ def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     notes += [f"note: {unread}"] if unread else []
     with root_logger_untouched():
         return describe_run.describe(opt), notes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -65,8 +65,8 @@ def make_benchmark_set(
         InputError: Something given is not as expected; files that are there differ, or do not belong to the set, and
             ``force`` is off; another process makes this set. Nothing is written then.
     """
-    listing = list_folder("--hr", hr)
-    sources = listing.images("--hr")
+    listing = list_folder("--gt", hr)
+    sources = listing.images("--gt")
     say_left_out([listing])
     with owned("--out", out):
         return _make(hr, out, sources, scales, workers, force)
@@ -102,7 +102,7 @@ def _refuse_overwriting(hr: Path, out: Path, differing: list[Path], force: bool)
     if not differing:
         return
     if (out / "HR").exists() and (out / "HR").samefile(hr):
-        problem = f"its HR folder is --hr itself, and e.g. {differing[0].name} would be changed"
+        problem = f"its HR folder is --gt itself, and e.g. {differing[0].name} would be changed"
         raise InputError("--out", str(out), problem, "Use another --out.")
     if not force:
         problem = f"{len(differing)} images are there and differ, e.g. {differing[0]}"

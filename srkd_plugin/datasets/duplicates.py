@@ -55,7 +55,7 @@ def find_near_duplicates(
         InputError: A folder is not there or has no images.
     """
     train_names, train_views = _thumbnails("--against", train, workers)
-    test_names, test_views = _thumbnails("--hr", [test], workers)
+    test_names, test_views = _thumbnails("--gt", [test], workers)
     if not train_names or not test_names:
         return []
     views = np.stack([_flatten(view) for view in _orientations(test_views)])  # (8, tests, SIDE * SIDE)

@@ -29,12 +29,12 @@ def pair_official_lr(stems: Sequence[str], files: Mapping[str, Path], scale: int
     if len(complete) == 2:
         stem = stems[0]
         problem = f"both {stem} and {stem}x{scale} are in it, and the like for all photographs"
-        raise InputError("--lr", str(folder), problem, "Keep the one that is the LR image.")
+        raise InputError("--lq", str(folder), problem, "Keep the one that is the LR image.")
     if not complete:
         nearer = min(plain, with_scale, key=lambda found: len(found.gt_alone))
         stem = nearer.gt_alone[0].gt
         problem = f"there is no {stem} and no {stem}x{scale} in it"
         if stem in files or f"{stem}x{scale}" in files:
             problem = f"some of its names end in x{scale} and others do not, e.g. that for {stem}"
-        raise InputError("--lr", str(folder), problem, "Give the LR folder of --hr and --scale.")
+        raise InputError("--lq", str(folder), problem, "Give the LR folder of --gt and --scale.")
     return {pair.gt: files[pair.lq] for pair in complete[0].pairs}

@@ -81,6 +81,6 @@ def _lr(job: CutJob, photo: np.ndarray, scale: int) -> np.ndarray:
     if lr.shape[:2] != expected:
         problem = f"its size is {lr.shape[:2]}, where x{scale} of {job.hr.name} is {expected}"
         raise InputError(
-            "LR image", str(job.lr[scale]), problem, "Give the LR folder that belongs to --hr and --scale."
+            "LR image", str(job.lr[scale]), problem, "Give the LR folder that belongs to --gt and --scale."
         )
     return lr

@@ -69,7 +69,7 @@ class TrainSet:
     @cached_property
     def listings(self) -> dict[Path, Listing]:
         """What the folders of HR and of official LR hold."""
-        named = [("--hr", folder) for folder in self.hr] + [("--lr", folder) for folder in self.lr.values()]
+        named = [("--gt", folder) for folder in self.hr] + [("--lq", folder) for folder in self.lr.values()]
         return {folder: list_folder(option, folder) for option, folder in named}
 
     @cached_property
@@ -77,18 +77,18 @@ class TrainSet:
         """HR files by stem, sorted."""
         photographs: dict[str, Path] = {}
         for folder in self.hr:
-            for stem, path in self.listings[folder].images("--hr").items():
+            for stem, path in self.listings[folder].images("--gt").items():
                 check_key(stem)
                 if stem in photographs:
                     problem = f"{stem} is in {photographs[stem].parent} too"
-                    raise InputError("--hr", str(folder), problem, "Remove or rename one of them.")
+                    raise InputError("--gt", str(folder), problem, "Remove or rename one of them.")
                 photographs[stem] = path
         return dict(sorted(photographs.items()))
 
     @cached_property
     def official_lr(self) -> dict[int, dict[str, Path]]:
         """LR files by scale and stem of the photograph; DIV2K's ``0001x2.png`` belongs to ``0001.png``."""
-        files = {scale: self.listings[folder].images("--lr") for scale, folder in self.lr.items()}
+        files = {scale: self.listings[folder].images("--lq") for scale, folder in self.lr.items()}
         return {scale: pair_official_lr(list(self.photographs), files[scale], scale, self.lr[scale]) for scale in files}
 
     @cached_property

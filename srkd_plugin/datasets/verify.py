@@ -30,7 +30,7 @@ LEAST_IN_BICUBIC_SET, LEAST_IN_OTHER_SET = 35.0, 20.0
 BASELINE_UP_TO = 1000
 """Images; for larger sets, the training sets, the bicubic baseline is not computed: there is no figure to compare."""
 
-OPTIONS = {GT: "--hr", LQ: "--lr"}
+OPTIONS = {GT: "--gt", LQ: "--lq"}
 """How the user names the images of each side."""
 
 

@@ -25,7 +25,7 @@ from srkd_plugin.images.matlab_resize import upscale  # noqa: E402
 from srkd_plugin.images.pairs import GT, LQ, ImagePairs  # noqa: E402
 from srkd_plugin.utils import markdown  # noqa: E402
 
-OPTIONS = {GT: "--hr", LQ: "--lq"}
+OPTIONS = {GT: "--gt", LQ: "--lq"}
 BICUBIC = "bicubic"
 
 

@@ -39,7 +39,7 @@ VARIANTS = (
 """Arguments of EDSR that weights do not show: what else they could have been trained with."""
 CLEARLY = 0.5
 """dB by which a variant must be better to be named."""
-OPTIONS = {GT: "--hr", LQ: "--lr"}
+OPTIONS = {GT: "--gt", LQ: "--lq"}
 
 Images = tuple[np.ndarray, np.ndarray]
 """LR and HR, BGR uint8."""
@@ -97,7 +97,7 @@ def validation_folders(opt: Mapping[str, Any]) -> tuple[Path, Path]:
     for name, section in (opt.get("datasets") or {}).items():
         if str(name).startswith(("val", "test")) and {"dataroot_gt", "dataroot_lq"} <= section.keys():
             return Path(section["dataroot_gt"]), Path(section["dataroot_lq"])
-    raise InputError("-opt", "datasets", "there is no validation set with HR and LR", "Give --hr and --lr.")
+    raise InputError("-opt", "datasets", "there is no validation set with HR and LR", "Give --gt and --lq.")
 
 
 def verify_teacher(
@@ -168,11 +168,11 @@ class _Pairs:
         try:
             lr, hr = (decode_bgr(self._images.read(side, index)) for side in (LQ, GT))
         except ImageFault as fault:
-            raise InputError("image", name, str(fault), "Run prepare_data.py verify on the set.") from fault
+            raise InputError("image", name, str(fault), "Run srkd prepare verify on the set.") from fault
         h, w = (side * self._scale for side in lr.shape[:2])
         if any(not 0 <= side - wanted < self._scale for side, wanted in zip(hr.shape[:2], (h, w))):
             problem = f"LR is {lr.shape[:2]} and HR {hr.shape[:2]}, which is not x{self._scale}"
-            raise InputError("image", name, problem, "Run prepare_data.py verify on the set.")
+            raise InputError("image", name, problem, "Run srkd prepare verify on the set.")
         return lr, np.ascontiguousarray(hr[:h, :w])
 
 

@@ -26,7 +26,7 @@ class FolderImages:
     """The images of a folder; a key is a file name without its extension.
 
     Args:
-        option: How the user named the folder, for errors, e.g. ``--hr``.
+        option: How the user named the folder, for errors, e.g. ``--gt``.
         folder: The folder.
 
     Raises:

@@ -39,7 +39,7 @@ class Listing:
         """The files with an image's extension by stem, sorted by stem.
 
         Args:
-            option: How the user named the folder, for errors, e.g. ``--hr``.
+            option: How the user named the folder, for errors, e.g. ``--gt``.
 
         Raises:
             InputError: There are none, or two of one stem.

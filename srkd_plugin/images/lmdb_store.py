@@ -156,7 +156,7 @@ class LmdbImages:
     """The images of a complete LMDB, read only. It may be sent to, or inherited by, other processes.
 
     Args:
-        option: How the user named the LMDB, for errors, e.g. ``--hr``.
+        option: How the user named the LMDB, for errors, e.g. ``--gt``.
         folder: The LMDB.
 
     Raises:
@@ -225,7 +225,7 @@ def read_meta_info(option: str, folder: Path) -> dict[str, tuple[int, int, int]]
         (folder / META_INFO, f"there is no {META_INFO} in it: the LMDB was not finished"),
     ):
         if not path.exists():
-            raise InputError(option, str(folder), problem, "Make the LMDB with prepare_data.py train.")
+            raise InputError(option, str(folder), problem, "Make the LMDB with srkd prepare train.")
     shapes: dict[str, tuple[int, int, int]] = {}
     for key, shape in _parse_meta_info(option, folder):
         if key in shapes:

@@ -96,7 +96,7 @@ class CacheSection(_Section):
     """``datasets.train``: with ``type: TeacherCacheDataset`` the teacher's images come from ``dataroot_teacher``."""
 
     dataroot_teacher: str
-    """The cache, as ``scripts/cache_teacher.py`` makes it."""
+    """The cache, as ``srkd cache make`` makes it."""
 
 
 class GradNormLogSection(_Section):

@@ -9,7 +9,7 @@
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
-    caches: {plain: [--with_images]}     # flags of cache_teacher.py; a method uses one with cache: plain
+    caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report
     sets:
@@ -40,7 +40,7 @@ NESTED: dict[str, type[BaseModel]] = {"methods": Method, "groups": Group, "sets"
 NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "caches": "a teacher cache"}
 """What is called by the names of a section."""
 OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op")
-"""How flags of cache_teacher.py begin that name its options and output (argparse takes shortened names, too)."""
+"""How flags of ``srkd cache make`` begin that name its options and output (argparse takes shortened names, too)."""
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def load(folder: Path) -> Results:
     found = {name: _rows(folder / f"{name}.csv", name, row) for name, row in FILES.items()}
     if not found["images"]:
         file = str(folder / "images.csv")
-        raise InputError("results", file, "it holds no results", "Give the folder that run_table.py wrote.")
+        raise InputError("results", file, "it holds no results", "Give the folder that srkd table wrote.")
     return Results(**found)
 
 
@@ -215,7 +215,7 @@ def _rows(file: Path, name: str, row: RowType) -> list[Any]:
             return [row(**{key: _value(types[key], text) for key, text in one.items()}) for one in content]
     except (OSError, TypeError, ValueError, KeyError, csv.Error) as error:
         problem = f"it cannot be read as the table's {name} ({error})"
-        raise InputError("results", str(file), problem, "Give the folder that run_table.py wrote.") from error
+        raise InputError("results", str(file), problem, "Give the folder that srkd table wrote.") from error
 
 
 def _value(kind: Any, text: Any) -> Any:

@@ -25,6 +25,8 @@ from srkd_plugin.utils.owner import owned
 TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
 """torchrun at a free port; ``--standalone`` of torch 2.0 always takes the same one, so that two would collide."""
 
+CACHE_MAKE = ("-m", "srkd_plugin", "cache", "make")
+
 
 class RunFailed(RuntimeError):
     """A training or a test ended with an error."""
@@ -37,7 +39,6 @@ class Runner:
     Args:
         root: The working directory: a BasicSR checkout, or any folder, where BasicSR is used as installed.
         folder: Where options, logs and records of the table go.
-        scripts: Where cache_teacher.py is.
         show: Called with every command before it starts.
         gpus: GPUs to share out, one run each; none: every run sees what the environment shows.
         jobs: Runs at a time.
@@ -46,7 +47,6 @@ class Runner:
 
     root: Path
     folder: Path
-    scripts: Path
     show: Callable[[str], None] = print
     gpus: Sequence[str] = ()
     jobs: int = 1
@@ -115,10 +115,9 @@ class Runner:
             if not (self.root / path).exists():
                 self._write_options(run)
                 options = os.path.relpath(self._options_file(run.name), self.root)
-                script = os.path.relpath(self.scripts / "cache_teacher.py", self.root)
                 gpu = self._free.get()
                 try:
-                    command = ["python", script, "-opt", options, "--out", path, *run.cache_flags]
+                    command = ["python", *CACHE_MAKE, "-opt", options, "--out", path, *run.cache_flags]
                     self._call(command, self._cache_log(path), gpu)
                 finally:
                     self._free.put(gpu)

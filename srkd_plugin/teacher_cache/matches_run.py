@@ -83,7 +83,7 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSecti
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
-        remedy = "Name the teacher and the sets that it was made of, or make another with scripts/cache_teacher.py."
+        remedy = "Name the teacher and the sets that it was made of, or make another with srkd cache make."
         raise OptionsError(OPTION, section.dataroot_teacher, problem, remedy)
     _check_values(cache, source.keys)
     _check_pixels(cache, source)
@@ -99,7 +99,7 @@ def _check_values(cache: CacheReader, keys: Sequence[str]) -> None:
             except ImageFault as fault:
                 problem, remedy = (
                     f"image {keys[index]} ({kind}): {fault}",
-                    "Run scripts/cache_teacher.py with --repair.",
+                    "Run srkd cache repair.",
                 )
                 raise OptionsError(OPTION, str(cache.folder), problem, remedy) from fault
 

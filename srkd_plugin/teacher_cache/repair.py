@@ -27,7 +27,8 @@ def repair_cache(job: CacheJob) -> list[Fault]:
             mends it.
     """
     if job.processes.count > 1:
-        raise InputError("--repair", True, "it is done by one process", "Start it without torchrun.")
+        count = job.processes.count
+        raise InputError("torchrun", count, "a cache is repaired by one process", "Start it without torchrun.")
     cache = CacheReader("--out", job.folder)
     refuse_another(cache.info, job, job.folder)
     cache.close()

@@ -81,7 +81,7 @@ class PairSource:
             return decode_bgr(self.images.read(SIDES[side], index))
         except ImageFault as error:
             path = self.images.path(SIDES[side], index)
-            remedy = "Run prepare_data.py verify on the set."
+            remedy = "Run srkd prepare verify on the set."
             raise InputError(option(side), path, f"this image of it: {error}", remedy) from error
 
     def check_sizes(self) -> None:
@@ -93,7 +93,7 @@ class PairSource:
         for key, (h, w), (h_lr, w_lr) in zip(self.keys, self.sizes("hr"), self.sizes("lr")):
             if (h, w) != (h_lr * self._scale, w_lr * self._scale):
                 problem = f"HR is {h}x{w} and LR {h_lr}x{w_lr}, which is not x{self._scale}"
-                raise InputError(f"{WHERE}: image", key, problem, "Run prepare_data.py verify on the set.")
+                raise InputError(f"{WHERE}: image", key, problem, "Run srkd prepare verify on the set.")
 
 
 def open_pairs(section: Mapping[str, Any], scale: int) -> PairSource:

@@ -44,7 +44,7 @@ HEADER = SIZES.size + CHECKSUM.size + SOURCE_BYTES
 PAGE, PAGE_HEADER = 4096, 16
 """Bytes of LMDB's pages, and what it keeps of the first page of a value."""
 MAP_RESERVE = 1 << 26
-REMAKE = "Make the cache again with scripts/cache_teacher.py."
+REMAKE = "Make the cache again with srkd cache make."
 
 View = Callable[[str, str], np.ndarray]
 """Gives the stored array of a kind and key."""
@@ -235,9 +235,9 @@ def _require_complete(option: str, folder: Path) -> None:
         return
     if unfinished(folder).is_dir():
         problem = f"the cache is not complete: there is {unfinished(folder).name}"
-        raise InputError(option, str(folder), problem, "Rerun scripts/cache_teacher.py; it continues.")
+        raise InputError(option, str(folder), problem, "Rerun srkd cache make; it continues.")
     problem = "there is no data.mdb in it" if folder.is_dir() else "there is no such folder"
-    remedy = "Make the cache with scripts/cache_teacher.py. Relative paths start at the working directory, "
+    remedy = "Make the cache with srkd cache make. Relative paths start at the working directory, "
     raise InputError(option, str(folder), problem, f"{remedy}{os.getcwd()}.")
 
 

@@ -85,7 +85,7 @@ class TeacherCacheDataset(PairedImageDataset):
                 images = [image.astype(np.float32) / 255.0 for image in (hr, lr)]
                 return [*images, decode(teacher, self._cache.info.making.storage)]
         except ImageFault as error:
-            remedy = "Run scripts/cache_teacher.py with --repair."
+            remedy = "Run srkd cache repair."
             raise OptionsError(OPTION, self.opt["dataroot_teacher"], f"image {key}: {error}", remedy) from error
 
     def _pair(self, view: View, index: int) -> tuple[np.ndarray, np.ndarray]:

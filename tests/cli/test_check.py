@@ -1,11 +1,11 @@
-"""``python -m srkd_plugin.check``: what it says, and that it runs and writes nothing."""
+"""``srkd check``: what it says, and that it runs and writes nothing."""
 
 import json
 
 import pytest
 import tiny
 
-from srkd_plugin.cli import check
+from srkd_plugin.cli.main import main
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def look(tmp_path, capsys, random_states_of_basicsr):
     def run(opt, *flags):
         file = opt if hasattr(opt, "read_text") else tiny.write_options(opt, tmp_path / "o.yml")
         before = tiny.tree(tmp_path)
-        code = check.main(["-opt", str(file), "--root", str(tmp_path), *flags])
+        code = main(["check", "-opt", str(file), "--root", str(tmp_path), *flags])
         assert tiny.tree(tmp_path) == before
         return code, capsys.readouterr()
 

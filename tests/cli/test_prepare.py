@@ -1,29 +1,21 @@
-"""The command line of scripts/prepare_data.py."""
+"""``srkd prepare``."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import cv2
 import pytest
-import tiny
 from photos import photo, write_photos
 
-SCRIPT = tiny.PROJECT / "scripts/prepare_data.py"
+from srkd_plugin.cli.main import main
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the script in this process; gives exit code, output and errors (without progress bars)."""
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def command(capsys):
+    """Runs ``srkd prepare`` in this process; gives exit code, output and errors (without progress bars)."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, arguments)])
         try:
-            code = script.main()
+            code = main(["prepare", *map(str, arguments)])
         except SystemExit as leaving:  # argparse's
             code = leaving.code
         captured = capsys.readouterr()
@@ -34,7 +26,7 @@ def command(monkeypatch, capsys):
 
 def test_train_verify_and_train_again(command, tmp_path):
     hr, out = write_photos(tmp_path / "photos", 3), tmp_path / "Photos"
-    train = ("train", "--hr", hr, "--out", out, "--size", 32, "--step", 16, "--scale", 2, 4, "--workers", 1)
+    train = ("train", "--gt", hr, "--out", out, "--size", 32, "--step", 16, "--scale", 2, 4, "--workers", 1)
     code, shown, _ = command(*train)
     assert code == 0
     assert f"{out / 'Photos_train_HR_sub.lmdb'}: 18 images" in shown
@@ -42,16 +34,16 @@ def test_train_verify_and_train_again(command, tmp_path):
     assert command(*train) == (0, shown, [])
     for scale in (2, 4):
         lr = out / f"Photos_train_LR_bicubic_X{scale}_sub.lmdb"
-        code, shown, _ = command("verify", "--hr", out / "Photos_train_HR_sub.lmdb", "--lr", lr, "--scale", scale)
+        code, shown, _ = command("verify", "--gt", out / "Photos_train_HR_sub.lmdb", "--lq", lr, "--scale", scale)
         assert (code, shown.splitlines()[-1]) == (0, "nothing wrong")
 
 
 def test_benchmark_and_verify(command, tmp_path):
     hr, out = write_photos(tmp_path / "photos", 3), tmp_path / "set"
-    code, shown, _ = command("benchmark", "--hr", hr, "--out", out, "--workers", 1)
+    code, shown, _ = command("benchmark", "--gt", hr, "--out", out, "--workers", 1)
     assert code == 0
     assert f"{out / 'LR_bicubic/X2'}: 3 images" in shown
-    pair = ("--hr", out / "HR", "--lr", out / "LR_bicubic/X2", "--workers", 1)
+    pair = ("--gt", out / "HR", "--lq", out / "LR_bicubic/X2", "--workers", 1)
     code, shown, _ = command("verify", *pair)
     assert code == 0
     assert "LR is MATLAB's bicubic, bit for bit: 3 of 3" in shown
@@ -66,12 +58,12 @@ def test_benchmark_and_verify(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "--hr", "none", "--out", "out"), "--hr = 'none': there is no such folder"),
-        (("train", "--hr", "photos", "--out", "out", "--size", "31"), "--size = 31: it is not a multiple"),
-        (("train", "--hr", "photos", "--lr", "a", "b", "--out", "out"), "--lr = 2: --scale names 1 scales"),
-        (("benchmark", "--hr", "none", "--out", "out"), "--hr = 'none'"),
-        (("verify", "--hr", "photos", "--lr", "none"), "--lr = 'none'"),
-        (("verify", "--hr", "photos", "--lr", "photos", "--set", "Set6"), "--set = 'Set6'"),
+        (("train", "--gt", "none", "--out", "out"), "--gt = 'none': there is no such folder"),
+        (("train", "--gt", "photos", "--out", "out", "--size", "31"), "--size = 31: it is not a multiple"),
+        (("train", "--gt", "photos", "--lq", "a", "b", "--out", "out"), "--lq = 2: --scale names 1 scales"),
+        (("benchmark", "--gt", "none", "--out", "out"), "--gt = 'none'"),
+        (("verify", "--gt", "photos", "--lq", "none"), "--lq = 'none'"),
+        (("verify", "--gt", "photos", "--lq", "photos", "--set", "Set6"), "--set = 'Set6'"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(command, tmp_path, monkeypatch, arguments, words):
@@ -83,9 +75,12 @@ def test_bad_input_is_one_line_and_changes_nothing(command, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["train", "benchmark", "verify", "demo"])
-def test_help_is_readable(command, name):
-    code, shown, _ = command(name, "--help")
-    assert code == 0
-    assert all(len(line) <= 120 for line in shown.splitlines())
-    assert name == "demo" or f"examples:\n  prepare_data.py {name}" in shown or f"  prepare_data.py {name} " in shown
+def test_hr_and_lr_are_understood_and_errors_name_the_flag_of_the_help(command, tmp_path):
+    hr, out = write_photos(tmp_path / "photos", 2), tmp_path / "set"
+    assert command("benchmark", "--hr", hr, "--out", out, "--workers", 1)[0] == 0
+    pair = ("--hr", out / "HR", f"--lr={out / 'LR_bicubic/X2'}", "--filename_tmpl", "{}", "--workers", 1)
+    assert command("verify", *pair)[0] == 0
+    code, _, errors = command("verify", "--hr", out / "HR", "--lr", tmp_path / "none")
+    assert code == 2 and errors[0].startswith("error: --lq = ")
+    code, _, errors = command("verify", "--lr", out / "HR")
+    assert code == 2 and errors == ["error: the following arguments are required: --gt; see srkd prepare verify --help"]

@@ -83,7 +83,7 @@ def test_differing_images_are_replaced_only_by_force(hr, tmp_path):
 def test_the_source_is_never_overwritten(tmp_path):
     hr = write_photos(tmp_path / "set/HR", 1, h=47, w=65)
     before = snapshot(hr)
-    with pytest.raises(InputError, match="its HR folder is --hr itself"):
+    with pytest.raises(InputError, match="its HR folder is --gt itself"):
         make_benchmark_set(hr, tmp_path / "set", (2,), force=True)
     assert snapshot(hr) == before
 

@@ -31,5 +31,5 @@ def test_all_are_named_in_one_way(stems, ending):
     ],
 )
 def test_what_cannot_be_told(names, says):
-    with pytest.raises(InputError, match=f"--lr = 'LR': {says}"):
+    with pytest.raises(InputError, match=f"--lq = 'LR': {says}"):
         pair(["0001", "0002"], names)

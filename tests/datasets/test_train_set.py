@@ -104,7 +104,7 @@ def test_official_lr_is_cut_and_checked(wanted, tmp_path):
     with pytest.raises(InputError, match=r"p1x2\.png.*\(25, 32\).*\(25, 33\)"):
         make_train_set(TrainSet(wanted.hr, tmp_path / "out2", "train", (2,), {2: lr}, size=24, step=12))
     (lr / "p1x2.png").unlink()
-    with pytest.raises(InputError, match=r"--lr = .*no p1 and no p1x2"):
+    with pytest.raises(InputError, match=r"--lq = .*no p1 and no p1x2"):
         make_train_set(TrainSet(wanted.hr, tmp_path / "out3", "train", (2,), {2: lr}, size=24, step=12))
     assert not (tmp_path / "out3").exists()
 

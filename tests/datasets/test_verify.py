@@ -61,7 +61,7 @@ def test_a_sound_set(tmp_path, scale):
 def test_sound_lmdbs(lmdbs):
     report = verify(*lmdbs, 2, workers=2)
     assert report.faults == []
-    assert report.exact == report.pairs == len(LmdbImages("--hr", lmdbs[0]).shapes)
+    assert report.exact == report.pairs == len(LmdbImages("--gt", lmdbs[0]).shapes)
 
 
 # planted faults of files
@@ -175,7 +175,7 @@ def test_other_degradations_are_no_fault(pair):
 
 
 @pytest.mark.parametrize(
-    ("side", "words"), [(0, "--hr: lacks p1, which --lr has"), (1, "--lr: lacks p1, which --hr has")]
+    ("side", "words"), [(0, "--gt: lacks p1, which --lq has"), (1, "--lq: lacks p1, which --gt has")]
 )
 def test_missing_image(pair, side, words):
     (pair[side] / "p1.png").unlink()
@@ -185,7 +185,7 @@ def test_missing_image(pair, side, words):
 def test_lr_names_with_the_scale(pair):
     for path in list(pair[1].iterdir()):
         path.rename(path.with_name(f"{path.stem}x2.png"))
-    assert faults(*pair) == ["--lr: its names end in x2: say --filename-tmpl '{}x2'"]
+    assert faults(*pair) == ["--lq: its names end in x2: say --filename-tmpl '{}x2'"]
     assert faults(*pair, filename_tmpl="{}x2") == []
 
 
@@ -197,7 +197,7 @@ def test_other_extension(pair):
 def test_file_that_is_no_image(pair):
     (pair[0] / "Thumbs.db").write_bytes(b"")
     (pair[0] / ".DS_Store").write_bytes(b"")  # BasicSR leaves hidden files out
-    assert faults(*pair) == ["--hr Thumbs.db: is no image, but BasicSR takes every file of the folder for one"]
+    assert faults(*pair) == ["--gt Thumbs.db: is no image, but BasicSR takes every file of the folder for one"]
 
 
 def test_what_basicsr_leaves_out_is_said_and_is_no_fault(pair):
@@ -299,11 +299,11 @@ def test_the_real_sets(name):
 
 
 def test_missing_key_in_an_lmdb(lmdbs, tmp_path):
-    images = LmdbImages("--lr", lmdbs[1])
+    images = LmdbImages("--lq", lmdbs[1])
     with LmdbWriter(tmp_path / "less.lmdb") as writer:
         writer.put((key, images.read(key)) for key in images.shapes if key != "p1_s002")
         writer.finish(1)
-    assert faults(lmdbs[0], tmp_path / "less.lmdb") == ["--lr: lacks p1_s002, which --hr has"]
+    assert faults(lmdbs[0], tmp_path / "less.lmdb") == ["--lq: lacks p1_s002, which --gt has"]
 
 
 def test_corrupt_lmdb_page(lmdbs):
@@ -321,12 +321,12 @@ def test_corrupt_lmdb_page(lmdbs):
 
 def test_half_written_lmdb(lmdbs):
     (lmdbs[1] / "meta_info.txt").unlink()
-    with pytest.raises(InputError, match=r"--lr = .*not finished"):
+    with pytest.raises(InputError, match=r"--lq = .*not finished"):
         verify(*lmdbs, 2)
 
 
 def test_swapped_lr_in_an_lmdb(lmdbs, tmp_path):
-    images = LmdbImages("--lr", lmdbs[1])
+    images = LmdbImages("--lq", lmdbs[1])
     other = {"p0_s001": "p2_s001", "p2_s001": "p0_s001"}
     with LmdbWriter(tmp_path / "swapped.lmdb") as writer:
         writer.put((key, images.read(other.get(key, key))) for key in images.shapes)

@@ -65,7 +65,7 @@ def test_what_is_missing_is_named(data, results, tmp_path):
     (results["near"] / "im2_near_run.png").unlink()
     with pytest.raises(InputError, match=r"--system near = .*: it has no image im2_near_run\.png\. Was basicsr/test"):
         compare(data / "HR", data / "LR", results, scale=2)
-    with pytest.raises(InputError, match=r"--hr = .*none.*there is no such folder"):
+    with pytest.raises(InputError, match=r"--gt = .*none.*there is no such folder"):
         compare(tmp_path / "off" / "none", data / "LR", results, scale=2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"--system off = .*empty.*no image im0_\*\.png"):

@@ -141,13 +141,13 @@ def test_a_random_teacher_is_worse_than_bicubic(opt, folders):
 
 def test_bad_input(opt, folders, tmp_path):
     other = write_pairs(tmp_path, 2, h=40, w=48)
-    with pytest.raises(InputError, match=r"--lr = .*it has 2 files, and --hr has 3.*without a partner: p2\.png"):
+    with pytest.raises(InputError, match=r"--lq = .*it has 2 files, and --gt has 3.*without a partner: p2\.png"):
         verify_teacher(opt, folders[0], other[1])
     with pytest.raises(InputError, match="which is not x4"):
         verify_teacher({**opt, "scale": 4}, *folders)
     with pytest.raises(OptionsError, match=r"path\.pretrain_network_t.*no such file"):
         verify_teacher({**opt, "path": {"pretrain_network_t": "none.pth"}}, *folders)
-    with pytest.raises(InputError, match="Give --hr and --lr"):
+    with pytest.raises(InputError, match="Give --gt and --lq"):
         validation_folders({"datasets": {"train": {}}})
 
 

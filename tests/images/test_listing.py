@@ -19,22 +19,22 @@ def folder(tmp_path):
 
 
 def test_a_folder_is_listed_by_stem(folder):
-    listing = list_folder("--hr", folder)
-    assert listing.images("--hr") == {"p0": folder / "p0.png", "p1": folder / "p1.png"}
-    with pytest.raises(InputError, match=r"--hr = .*no images in it"):
-        list_folder("--hr", folder / "sub.png").images("--hr")
+    listing = list_folder("--gt", folder)
+    assert listing.images("--gt") == {"p0": folder / "p0.png", "p1": folder / "p1.png"}
+    with pytest.raises(InputError, match=r"--gt = .*no images in it"):
+        list_folder("--gt", folder / "sub.png").images("--gt")
     with pytest.raises(InputError, match="a file, not a folder"):
-        list_folder("--hr", folder / "p0.png")
+        list_folder("--gt", folder / "p0.png")
 
 
 def test_what_is_left_out_is_counted_and_named(folder, capsys):
-    say_left_out([list_folder("--hr", folder)])
+    say_left_out([list_folder("--gt", folder)])
     assert capsys.readouterr().err == (
         f"left out of {folder}: 4 file(s) by their extension (a.gif, b.avif, c.heic and 1 more), "
         "2 hidden file(s) (.DS_Store, ._p0.png), 1 subfolder(s) (sub.png), 1 link(s) to nothing (gone.png)\n"
     )
-    assert "by their extension" not in list_folder("--hr", folder).left_out(strangers=False)
-    say_left_out([list_folder("--hr", write_photos(folder / "clean"))])
+    assert "by their extension" not in list_folder("--gt", folder).left_out(strangers=False)
+    say_left_out([list_folder("--gt", write_photos(folder / "clean"))])
     assert capsys.readouterr().err == ""
 
 
@@ -42,4 +42,4 @@ def test_a_folder_without_images_says_what_it_has(folder):
     for name in ("p0.png", "p1.png"):
         (folder / name).unlink()
     with pytest.raises(InputError, match=r"there are no images in it \(left out of .*4 file\(s\) by their extension"):
-        list_folder("--hr", folder).images("--hr")
+        list_folder("--gt", folder).images("--gt")

@@ -209,5 +209,5 @@ def test_shipped_tables_train_all_rows_alike(file):
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
 def test_shipped_tables_say_how_to_run_them(file):
-    assert f"scripts/run_table.py run options/tables/{file.name}" in file.read_text().split("\nname:")[0]
+    assert f"srkd table run options/tables/{file.name}" in file.read_text().split("\nname:")[0]
     assert yaml.safe_load(file.read_text())["name"] == file.stem

@@ -74,7 +74,7 @@ def make(root, content=CONTENT, shown=None, **keys):
     file.write_text(yaml.safe_dump(content))
     runs = plan.plan_runs(plan.read_table(file), file)
     show = (lambda command: None) if shown is None else shown.append
-    return runner.Runner(root, root / "tables/t", root, show, **keys), runs
+    return runner.Runner(root, root / "tables/t", show, **keys), runs
 
 
 def calls(root):
@@ -238,9 +238,11 @@ def test_torchrun_and_a_root_without_a_checkout(root):
 
 
 def test_caches_that_rows_name_are_made_once(root):
-    (root / "cache_teacher.py").write_text(
-        "import sys, pathlib; pathlib.Path('calls.txt').open('a').write('cache ' + ' '.join(sys.argv[1:]) + '\\n');"
-        "pathlib.Path(sys.argv[4]).mkdir(parents=True); sum(range(10**7))"  # some CPU time
+    (root / "srkd_plugin").mkdir()  # in place of ours: -m looks in the working directory first
+    (root / "srkd_plugin/__init__.py").touch()
+    (root / "srkd_plugin/__main__.py").write_text(
+        "import sys, pathlib; pathlib.Path('calls.txt').open('a').write(' '.join(sys.argv[1:]) + '\\n');"
+        "pathlib.Path(sys.argv[6]).mkdir(parents=True); sum(range(10**7))"  # some CPU time
     )
     content = json.loads(json.dumps(CONTENT))
     content["caches"] = {"x8": ["--self_ensemble"]}
@@ -254,7 +256,7 @@ def test_caches_that_rows_name_are_made_once(root):
     record = json.loads(machine.record_file(cached[0]).read_text())
     assert record["cache_cpu_seconds"] > 0
     made = [line for line in calls(root) if line.startswith("cache")]
-    assert made == ["cache -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
+    assert made == ["cache make -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
 
 
 def test_selection(root):

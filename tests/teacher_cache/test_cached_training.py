@@ -110,7 +110,7 @@ BAD = [
     (("path", "param_key_t"), "params_ema", r"the teacher's weights \(sha256\): \w{12} in the cache, \w{12} here"),
     (("path", "pretrain_network_t"), "no.pth", "there is no such file"),
     (("teacher", "precision"), "bf16", "teacher.precision: fp32 in the cache, bf16 here"),
-    ((*TRAIN_SET, "dataroot_teacher"), "nowhere.lmdb", "there is no such folder. Make the cache with scripts/cache_t"),
+    ((*TRAIN_SET, "dataroot_teacher"), "nowhere.lmdb", "there is no such folder. Make the cache with srkd cache make"),
     ((*TRAIN_SET, "dataroot_teacher"), None, "dataroot_teacher = None: Input should be a valid string"),
     ((*TRAIN_SET, "dataroot_teahcer"), "x", "unknown key. Did you mean 'dataroot_teacher'"),
     ((*TRAIN_SET, "mean"), [0.5, 0.5, 0.5], "a cache holds the teacher's images for inputs that are not normalised"),
@@ -165,9 +165,7 @@ def test_a_damaged_entry_is_named(opt, cache, tmp_path, monkeypatch, whole):
         transaction.put(b"teacher/im5", bytes(value))
     env.close()
     opt = changed(opt, *TRAIN_SET, "dataroot_teacher", value=str(tmp_path / "c.lmdb"))
-    with pytest.raises(
-        OptionsError, match=r"image im5 \(teacher\): it is damaged.* Run scripts/cache_teacher.py with --r"
-    ):
+    with pytest.raises(OptionsError, match=r"image im5 \(teacher\): it is damaged.* Run srkd cache repair"):
         run_checks.check(opt)
 
 

@@ -104,7 +104,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path
     with pytest.raises(KeyboardInterrupt):
         make_cache(cached.job(opt, out))
     assert not out.exists()
-    with pytest.raises(InputError, match=r"not complete: there is c\.lmdb\.unfinished\. Rerun scripts/cache_teacher"):
+    with pytest.raises(InputError, match=r"not complete: there is c\.lmdb\.unfinished\. Rerun srkd cache make"):
         CacheReader("datasets.train.dataroot_teacher", out)
     with pytest.raises(InputError, match=r"the cache of something else: storage: uint16 in the cache, uint8 here"):
         make_cache(cached.job(opt, out, storage="uint8"))

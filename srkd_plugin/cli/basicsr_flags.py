@@ -1,0 +1,49 @@
+"""BasicSR's flags of training and testing, as ``srkd train`` and ``srkd test`` take them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from srkd_plugin.cli.exit_codes import run_command
+from srkd_plugin.cli.parser import Parser, existing_file
+
+
+def add_basicsr_flags(parser: Parser) -> None:
+    """Add the flags of BasicSR's ``parse_options``."""
+    parser.add_argument(
+        "-opt", aliases=("--opt",), type=existing_file, required=True, metavar="FILE", help="options file"
+    )
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), help="pytorch: started by torchrun")
+    parser.add_argument("--auto-resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    parser.add_argument("--debug", action="store_true", help="BasicSR's debug mode: 8 iterations, no logger")
+    parser.add_argument(
+        "--force-yml", nargs="+", metavar="KEY:KEY=VALUE", help="options that replace those of the file"
+    )
+    parser.add_argument("--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch gives it
+
+
+def hand_over(args: argparse.Namespace) -> None:
+    """Make the process's arguments those that BasicSR's ``parse_options`` expects, and BasicSR ready to be imported.
+
+    Flags of forks are passed on. PyPI's BasicSR cannot be imported with newer torchvision without our repair.
+
+    Raises:
+        SystemExit: With code 2, after one line: the plugin cannot register.
+    """
+    flags = ["-opt", args.opt]
+    flags += ["--launcher", args.launcher] if args.launcher else []
+    flags += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
+    flags += ["--local_rank", str(args.local_rank)] if args.local_rank is not None else []
+    flags += args.more
+    flags += ["--force_yml", *args.force_yml] if args.force_yml else []
+    sys.argv = [sys.argv[0], *flags]
+    if code := run_command(_register):
+        raise SystemExit(code)
+
+
+def _register() -> int:
+    from srkd_plugin import registration
+
+    registration.register()
+    return 0

@@ -1,0 +1,116 @@
+"""``srkd cache``: makes, repairs and describes teacher caches."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srkd_plugin.cli.parser import Parser, add_command, add_commands, positive_int
+
+if TYPE_CHECKING:
+    from srkd_plugin.teacher_cache.make import CacheJob
+
+MAKE_HELP = """\
+Run the teacher of an options file over its training images once, and keep what comes out for every student.
+
+The options file is read, not run. A run uses the cache with, in its own options file,
+
+  datasets: {train: {type: TeacherCacheDataset, dataroot_teacher: <--out>, ...}}
+
+An interrupted run is continued by the same command. A complete cache is left alone; srkd cache repair checks it.
+Started by torchrun, the processes share the images.
+"""
+MAKE_EXAMPLES = """\
+srkd cache make -opt options/distill_cl_l1_cached.yml
+srkd cache make -opt options/distill_cl_l1.yml --out datasets/DIV2K/teacher.lmdb --self-ensemble
+torchrun --nproc_per_node=4 -m srkd_plugin cache make -opt options/distill_cl_l1_cached.yml
+"""
+REPAIR_HELP = """\
+Check a complete cache whole, say which images are damaged or made from other pixels, and make those again.
+
+It takes the flags that the cache was made with.
+"""
+REPAIR_EXAMPLES = """\
+srkd cache repair -opt options/distill_cl_l1_cached.yml
+"""
+INFO_HELP = """\
+Say what a complete cache is of, how it was made, and what was measured.
+"""
+INFO_EXAMPLES = """\
+srkd cache info datasets/DIV2K/DIV2K_train_EDSR_L_X2_sub.lmdb
+srkd cache info datasets/DIV2K/DIV2K_train_EDSR_L_X2_sub.lmdb --json
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of ``srkd cache``."""
+    examples = "srkd cache make -opt options/distill_cl_l1_cached.yml"
+    commands = add_commands(parser, "Make, repair and describe teacher caches.", examples)
+    make = add_command(commands, "make", _make, "run the teacher once over all images", MAKE_HELP, MAKE_EXAMPLES)
+    _add_making(make)
+    make.add_argument("--repair", action="store_true", help=argparse.SUPPRESS)  # before it was a command
+    repair = add_command(commands, "repair", _repair, "check a cache and mend it", REPAIR_HELP, REPAIR_EXAMPLES)
+    _add_making(repair)
+    info = add_command(commands, "info", _info, "say what a cache is of", INFO_HELP, INFO_EXAMPLES)
+    info.add_argument("cache", type=Path, metavar="LMDB", help="the cache")
+    info.add_argument("--json", action="store_true", help="print all that the cache says of itself, as JSON")
+
+
+def _add_making(parser: Parser) -> None:
+    parser.add_argument(
+        "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the training run"
+    )
+    parser.add_argument("--out", type=Path, metavar="LMDB", help="the cache (default: the options' dataroot_teacher)")
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="mean of the 8 flips and rotations: 8 times the work"
+    )
+    parser.add_argument("--storage", choices=("uint16", "float16", "uint8"), default="uint16", help="(%(default)s)")
+    parser.add_argument("--with-images", action="store_true", help="store decoded HR and LR too: a faster loader")
+    parser.add_argument("--tile", type=positive_int, metavar="N", help="side of tiles in LR pixels (default: no tiles)")
+    parser.add_argument("--overlap", type=int, default=32, metavar="N", help="what a tile sees beyond (%(default)s)")
+    parser.add_argument("--device", help="e.g. cpu or cuda:0 (default: cuda where it is there)")
+
+
+def _make(args: argparse.Namespace) -> int:
+    from srkd_plugin.teacher_cache.make import make_cache
+
+    if args.repair:
+        return _repair(args)
+    job = _job(args)
+    info = make_cache(job)
+    if job.processes.is_first:
+        print(info.describe())
+    return 0
+
+
+def _repair(args: argparse.Namespace) -> int:
+    from srkd_plugin.teacher_cache.repair import repair_cache
+
+    repaired = repair_cache(_job(args))
+    print("\n".join([*map(str, repaired), f"{len(repaired)} images mended"]))
+    return 0
+
+
+def _job(args: argparse.Namespace) -> CacheJob:
+    import torch
+
+    from srkd_plugin.evaluate.verify_teacher import read_options
+    from srkd_plugin.options.validate import check_section
+    from srkd_plugin.parallel import torchrun
+    from srkd_plugin.teacher_cache.info import Making
+    from srkd_plugin.teacher_cache.make import CacheJob
+
+    chosen = {name: getattr(args, name) for name in Making.model_fields}
+    making = check_section(Making, f"srkd cache {args.kind}", chosen)
+    processes = torchrun.join()
+    device = torch.device(args.device or (f"cuda:{processes.rank}" if torch.cuda.is_available() else "cpu"))
+    return CacheJob(read_options(args.opt), args.out, making, device, processes)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from srkd_plugin.teacher_cache.store import CacheReader
+
+    info = CacheReader("LMDB", args.cache).info
+    print(info.model_dump_json(indent=2) if args.json else info.describe())
+    return 0

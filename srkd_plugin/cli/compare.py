@@ -1,0 +1,49 @@
+"""``srkd compare``: a table of PSNR of several systems' SR images, and a sheet of enlarged crops."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from srkd_plugin.cli.parser import Parser, describe
+
+DESCRIPTION = """\
+Compare SR images of several systems: a table of PSNR (Y channel) and a sheet of enlarged crops.
+"""
+EXAMPLES = """\
+# after two runs of basicsr/test.py with val.save_img: true
+srkd compare --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \\
+    --system student=results/demo_test_student/visualization/demo_test \\
+    --system teacher=results/demo_test_teacher/visualization/demo_test --picture crops.png
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of ``srkd compare``."""
+    describe(parser, _run, DESCRIPTION, EXAMPLES)
+    folder = {"type": Path, "required": True, "metavar": "DIR"}
+    parser.add_argument("--gt", aliases=("--hr",), help="folder of HR images", **folder)
+    parser.add_argument("--lq", aliases=("--lr",), help="folder of LR images of the same names", **folder)
+    parser.add_argument("--scale", type=int, required=True, help="SR factor; also the border that PSNR leaves out")
+    parser.add_argument(
+        "--system", type=_system, action="append", default=[], metavar="NAME=DIR", help="its SR images; repeatable"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="file to draw the crops to (needs matplotlib)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from srkd_plugin.evaluate.compare_images import compare, draw_crops
+
+    comparison = compare(args.gt, args.lq, dict(args.system), args.scale)
+    print(comparison.table())
+    if args.picture:
+        draw_crops(comparison, args.picture)
+        print(f"\npicture: {args.picture}")
+    return 0
+
+
+def _system(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, Path(folder)

@@ -1,0 +1,36 @@
+"""``srkd schema``: the JSON schema of an options file, from which editors complete keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from srkd_plugin.cli.parser import Parser, describe
+
+DESCRIPTION = """\
+Write the JSON schema of an options file, from which editors complete keys and show what they mean. An options file
+names it in its first line: # yaml-language-server: $schema=srkd.schema.json
+"""
+EXAMPLES = """\
+srkd schema
+srkd schema --out options/srkd.schema.json
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of ``srkd schema``."""
+    describe(parser, _run, DESCRIPTION, EXAMPLES)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write to (default: print it)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from srkd_plugin.options.schema import json_schema
+    from srkd_plugin.utils.files import write_json
+
+    if args.out is None:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    write_json(args.out, json_schema())
+    print(args.out)
+    return 0

@@ -1,0 +1,52 @@
+"""``srkd cache``: make, repair and info on a tiny teacher, and what is refused in one line."""
+
+import json
+
+import pytest
+import tiny
+
+from srkd_plugin.cli.main import main
+
+
+@pytest.fixture
+def file(data, teacher_file, tmp_path):
+    return str(tiny.write_options(tiny.distill_options(data, teacher_file), tmp_path / "o.yml"))
+
+
+def test_make_info_and_repair(file, tmp_path, capsys):
+    out = str(tmp_path / "c.lmdb")
+    flags = ["-opt", file, "--out", out, "--with-images", "--storage", "uint8", "--device", "cpu"]
+    assert main(["cache", "make", *flags]) == 0
+    made = capsys.readouterr().out
+    assert "6 images x2, uint8 with HR and LR" in made
+    assert main(["cache", "info", out]) == 0
+    assert made.endswith(capsys.readouterr().out)
+    assert main(["cache", "info", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["making"]["with_images"] is True
+    assert main(["cache", "repair", *flags]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"
+    before = ["--with_images" if flag == "--with-images" else flag for flag in flags]
+    assert main(["cache", "make", *before, "--repair"]) == 0, "as cache_teacher.py took it"
+    assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["info", "none.lmdb"],
+            "error: LMDB = 'none.lmdb': there is no such folder. Make the cache with srkd cache make",
+        ),
+        (["make", "-opt", "none.yml"], "error: -opt = 'none.yml'"),
+        (["make", "-opt", "FILE", "--device", "cpu"], "error: --out = None: the options have no TeacherCacheDataset"),
+        (["make", "-opt", "FILE", "--out", "c", "--tile", "4"], "error: srkd cache make.tile = 4"),
+        (["repair", "-opt", "FILE", "--out", "c", "--device", "cpu"], "error: --out = 'c': there is no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(file, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    before = tiny.tree(tmp_path)
+    assert main(["cache", *(file if one == "FILE" else one for one in arguments)]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(words) and errors.count("\n") == 1
+    assert tiny.tree(tmp_path) == before

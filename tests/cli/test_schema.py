@@ -1,0 +1,23 @@
+"""``srkd schema``: prints or writes the schema that is shipped."""
+
+import json
+
+import tiny
+
+from srkd_plugin.cli.main import main
+from srkd_plugin.options.schema import json_schema
+
+
+def test_it_is_printed_or_written(tmp_path, capsys):
+    assert main(["schema"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json_schema()
+    assert main(["schema", "--out", str(tmp_path / "o/s.json")]) == 0
+    assert (tmp_path / "o/s.json").read_text() == printed == (tiny.PROJECT / "options/srkd.schema.json").read_text()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["schema", "--out", str(tmp_path / "file/s.json")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: output = ") and errors.count("\n") == 1
