@@ -15,7 +15,7 @@ from typing import Any
 
 from srkd_plugin.errors import MISSING, InputError
 from srkd_plugin.images.listing import list_folder, named
-from srkd_plugin.images.lmdb_store import LmdbImages, is_lmdb
+from srkd_plugin.images.lmdb_store import META_INFO, LmdbImages, is_lmdb
 from srkd_plugin.images.pairs import GT, LQ, SIDES, ImagePairs, Pair, match, partner
 from srkd_plugin.utils.files import require_file, require_folder
 
@@ -84,6 +84,10 @@ def pairs_of_lmdbs(options: Mapping[str, str], folders: Mapping[str, Path]) -> I
     """
     lmdbs = {side: LmdbImages(options[side], folders[side]) for side in SIDES}
     _require_some(options[GT], folders[GT], lmdbs[GT].shapes)
+    for side, images in lmdbs.items():
+        if images.stored < len(images.shapes):
+            problem = f"data.mdb has {images.stored} images, and {META_INFO} names {len(images.shapes)}"
+            raise InputError(options[side], str(folders[side]), problem, "Make or copy the LMDB again.")
     found = match(sorted(lmdbs[GT].shapes), lmdbs[LQ].shapes, template=None)
     alone = sorted([pair.gt for pair in found.gt_alone] + found.lq_alone)
     if alone:

@@ -167,8 +167,9 @@ class LmdbImages:
         self.option, self.folder = option, folder
         self.shapes = read_meta_info(option, folder)
         """Height, width and channels by key, as ``meta_info.txt`` states them."""
-        with self._opened():
-            pass
+        with self._opened() as env:
+            self.stored: int = env.stat()["entries"]
+            """How many images ``data.mdb`` has."""
 
     def keys(self) -> list[str]:
         """The keys that are stored, sorted.

@@ -5,6 +5,7 @@ import random
 import shutil
 
 import cv2
+import lmdb
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from photos import photo
@@ -68,6 +69,17 @@ def test_lmdbs(data):
     pairs = assert_as_basicsr(section(data, "lmdb", filename_tmpl="{}x2"))
     assert pairs.size("gt", 0) == (48, 40)
     assert png_shape(pairs.read("lq", 0)) == (24, 20, 3)
+
+
+def test_an_lmdb_that_lacks_an_image(data, tmp_path):
+    for name in ("HR.lmdb", "LR.lmdb"):
+        shutil.copytree(data / name, tmp_path / name)
+    env = lmdb.open(str(tmp_path / "LR.lmdb"))
+    with env.begin(write=True) as transaction:
+        transaction.delete(b"im3")
+    env.close()
+    with pytest.raises(InputError, match=r"dataroot_lq = .*data\.mdb has 5 images, and meta_info\.txt names 6\."):
+        pairs_of_section("datasets.val", section(tmp_path, "lmdb"))
 
 
 @pytest.mark.parametrize(
