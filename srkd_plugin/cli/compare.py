@@ -32,9 +32,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from srkd_plugin.evaluate.compare_images import compare, draw_crops
+    from srkd_plugin.evaluate.compare_images import by_system, compare, draw_crops
 
-    comparison = compare(args.gt, args.lq, dict(args.system), args.scale)
+    comparison = compare(args.gt, args.lq, by_system(args.system), args.scale)
     print(comparison.table())
     if args.picture:
         draw_crops(comparison, args.picture)

@@ -48,7 +48,7 @@ def _copy(args: argparse.Namespace) -> int:
     from srkd_plugin.options.shipped import copy_options, shipped_options
 
     if not args.names and not args.all:
-        raise InputError("NAME", MISSING, "nothing is to be copied", "Name options files, or give --all.")
+        raise InputError("NAME", MISSING, "no file is named", "Name options files, or give --all.")
     names = list(shipped_options()) if args.all else args.names
     for file in copy_options(names, args.folder, args.force):
         print(file)

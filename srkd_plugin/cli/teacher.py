@@ -51,6 +51,9 @@ def add_arguments(parser: Parser) -> None:
     convert.add_argument("weights", type=Path, help="official .pt or BasicSR .pth file")
     convert.add_argument("--out", type=Path, metavar="FILE", help="write the other format here (default: only look)")
     convert.add_argument("--param-key", metavar="KEY", help="params or params_ema, where the file has both")
+    convert.add_argument(
+        "--prefix", default="", metavar="TEXT", help="what the names in the file begin with, e.g. net."
+    )
     convert.add_argument("--force", action="store_true", help="replace a file that is there and has other weights")
 
 
@@ -75,7 +78,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from srkd_plugin.export.convert import convert_file
 
-    found = convert_file(args.weights, args.out, args.param_key, args.force)
+    found = convert_file(args.weights, args.out, args.param_key, args.force, args.prefix)
     network = found.architecture
     print(f"{args.weights}: {'official' if found.official else 'BasicSR'} format, sha256 {found.sha256}")
     if not found.as_named:

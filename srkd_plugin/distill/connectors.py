@@ -11,7 +11,7 @@ from srkd_plugin.options.sections import ConnectorSection
 
 
 class TermConnectors(nn.ModuleList):
-    """The connectors of one term: one convolution a tap.
+    """The connectors of one term: one convolution per tap.
 
     Args:
         section: What they are like.

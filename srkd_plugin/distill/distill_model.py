@@ -78,7 +78,7 @@ class DistillModel(ResumableModel):
         source.build(self.device)
         step_losses = StepLosses(source, student, build_terms(options.ours.terms, self.device))
         channels, side = options.lq_shape
-        with torch.random.fork_rng(devices=[]):  # the run is to start as it would without connectors
+        with torch.random.fork_rng(devices=[]):  # the run must start as it would without connectors
             step_losses.build_connectors(student, torch.rand(1, channels, side, side).to(self.device))
         if any(True for _ in step_losses.connectors.parameters()):
             self.print_network(step_losses.connectors)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.distill.connectors import Connectors
 from srkd_plugin.distill.loss_calls import LossCall
-from srkd_plugin.distill.taps import Taps
+from srkd_plugin.distill.taps import Taps, channels_of
 from srkd_plugin.distill.targets.source import TargetSource
 from srkd_plugin.distill.terms import DistillTerm
 
@@ -54,7 +54,7 @@ class StepLosses:
             return
         with self._student_taps.recording() as maps:
             student(lq)
-            of_student = {path: found.shape[1] for path, found in maps.items()}
+            of_student = channels_of(maps, "train.distill_opt.<name>.taps.student")
         of_teacher = self.source.tap_channels(lq)
         for name, section, taps in wanted:
             channels = [(of_student[s], of_teacher[t]) for s, t in zip(taps.student, taps.teacher)]

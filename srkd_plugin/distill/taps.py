@@ -35,6 +35,7 @@ class Taps:
     def __init__(self, net: nn.Module, paths: Iterable[str], key: str) -> None:
         self._maps: dict[str, Tensor] = {}
         self._recording = False
+        self._key = key
         net = getattr(net, "_orig_mod", net)
         modules = dict(net.named_modules())
         for path in dict.fromkeys(paths):
@@ -58,16 +59,39 @@ class Taps:
             self._recording = False
             self._maps = {}
 
+    def _copy(self, path: str, value: Any) -> Tensor:
+        if not isinstance(value, Tensor):
+            problem = f"what it records is a {type(value).__name__}, and not a tensor"
+            raise OptionsError(self._key, path, problem, "Name a module that gives one tensor.")
+        return value.clone()
+
     def _recorder_of_input(self, path: str) -> Any:
         def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self._recording:
-                self._maps[path] = inputs[0].clone()
+                self._maps[path] = self._copy(path, inputs[0])
 
         return record
 
     def _recorder_of_output(self, path: str) -> Any:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if self._recording:
-                self._maps[path] = output.clone()
+                self._maps[path] = self._copy(path, output)
 
         return record
+
+
+def channels_of(maps: Mapping[str, Tensor], key: str) -> dict[str, int]:
+    """Channels of feature maps by tap.
+
+    Args:
+        maps: Feature maps by tap, ``(N, C, H, W)`` each.
+        key: Where the options name the taps, for the error.
+
+    Raises:
+        OptionsError: One of them has another shape, e.g. ``(N, L, C)`` of tokens.
+    """
+    for path, found in maps.items():
+        if found.dim() != 4:
+            problem = f"it gives {tuple(found.shape)}, and a connector needs feature maps, (N, C, H, W)"
+            raise OptionsError(key, path, problem, "Name a module that gives feature maps, or remove connector.")
+    return {path: found.shape[1] for path, found in maps.items()}

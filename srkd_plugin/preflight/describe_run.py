@@ -191,7 +191,7 @@ def _network_line(facts: Mapping[str, Any]) -> str:
 def _training_lines(facts: Mapping[str, Any]) -> list[str]:
     train, disk = facts["training"], facts["disk"]
     text = [
-        f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images a GPU, "
+        f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images per GPU, "
         f"gt_size {train['gt_size']}, {train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
         f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
     ]

@@ -112,7 +112,7 @@ def _device(num_gpu: int) -> torch.device:
 
 
 def _check_folder(options: RunOptions) -> None:
-    """Rank 0 will write the experiment; on a read-only disk that is to be said in one line, and not by mkdir."""
+    """Rank 0 will write the experiment; on a read-only disk that must be said in one line, and not by mkdir."""
     run, folder = options.stock.run, Path(options.stock.path.experiments_root).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if run.rank == 0 and not os.access(there, os.W_OK):
@@ -157,12 +157,12 @@ def _check_terms_start(options: RunOptions) -> None:
 
 
 def _check_processes(options: RunOptions) -> None:
-    """BasicSR's processes take a GPU each, whatever num_gpu says: a number that differs is a batch that differs."""
+    """BasicSR's processes take one GPU each, whatever num_gpu says: a number that differs is a batch that differs."""
     run = options.stock.run
     gpus, processes = run.num_gpu, run.world_size
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     if run.dist and gpus not in (0, here, processes, torch.cuda.device_count()):  # the last: auto
-        problem = f"the launcher has started {processes} processes, one a GPU"
+        problem = f"the launcher has started {processes} processes, one per GPU"
         raise OptionsError("num_gpu", gpus, problem, "Write auto, or start as many processes.")
 
 
@@ -207,5 +207,5 @@ def _check_taps_and_gpus(options: RunOptions) -> None:
     """DataParallel runs copies of the student in threads; their feature maps would overwrite each other."""
     run = options.stock.run
     if options.ours.has_taps and not run.dist and run.num_gpu > 1:
-        problem = "terms with taps need one process a GPU"
+        problem = "terms with taps need one process per GPU"
         raise OptionsError("num_gpu", run.num_gpu, problem, "Start with torchrun and --launcher pytorch, or write 1.")

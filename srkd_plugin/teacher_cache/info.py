@@ -97,7 +97,7 @@ def differences(cached: _Part, wanted: _Part) -> list[str]:
 
     Args:
         cached: What the cache says.
-        wanted: What it is to be, of the same class.
+        wanted: What it should be, of the same class.
     """
     there, here = dict(_flat(cached.model_dump())), dict(_flat(wanted.model_dump()))
     names = [*there, *(name for name in here if name not in there)]

@@ -50,12 +50,12 @@ PROBE = 16
 
 @dataclass
 class CacheJob:
-    """A cache that is to be made.
+    """A cache to make.
 
     Args:
         opt: The options of the training run.
         out: The cache; None: where the options say.
-        making: How it is to be made.
+        making: How to make it.
         device: Where the teacher runs.
         processes: Who makes it.
 
@@ -79,7 +79,7 @@ class CacheJob:
         reader.require_network_t(self.opt)
         if out is None:
             if not reader.reads_cache(self.opt):
-                problem = f"the options have no {reader.CACHE_DATASET} to say where the cache is to be"
+                problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
                 raise InputError("--out", None, problem, "Give --out.")
             out = Path(reader.read_cache_section(self.opt["datasets"]["train"]).dataroot_teacher)
         self.folder = out

@@ -21,6 +21,8 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
     assert main([*pair, "--system", f"none={tmp_path}"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ") and errors.count("\n") == 1
+    assert main([*pair, "--system", f"a={tmp_path}", "--system", f"a={data}"]) == 2
+    assert "--system = 'a': it is given twice" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([*pair, "--system", "nothing"])
     assert "argument --system: 'nothing' is not NAME=DIR" in capsys.readouterr().err

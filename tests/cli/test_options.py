@@ -49,7 +49,7 @@ def test_a_file_that_differs_is_kept_unless_forced_and_then_nothing_is_copied(tm
             ["distill_fakt"],
             "error: NAME = 'distill_fakt': there is no such options file. Did you mean 'distill_fakd'?\n",
         ),
-        ([], "error: NAME is missing: nothing is to be copied. Name options files, or give --all.\n"),
+        ([], "error: NAME is missing: no file is named. Name options files, or give --all.\n"),
     ],
 )
 def test_bad_names(tmp_path, capsys, names, line):

@@ -313,3 +313,45 @@ def test_the_error_names_the_term_that_is_wrong_and_not_the_first(opt, tmp_path)
 def test_good_feature_terms_pass_the_check(opt, tmp_path):
     opt["train"]["distill_opt"] = {"fitnet": FEATURE_TERM, "fakd": FAKD_TERM}
     assert set(run_checks.check(tiny.parsed(opt, tmp_path)).ours.terms) == {"fitnet", "fakd"}
+
+
+SWINIR = {
+    "type": "SwinIR",
+    "img_size": 16,
+    "window_size": 8,
+    "upsampler": "pixelshuffledirect",
+    "upscale": 2,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "mlp_ratio": 2,
+    "img_range": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("taps", "says"),
+    [
+        ({"student": ["layers.0"], "teacher": ["body.0"]}, r"taps.student = 'layers.0': it gives .*64, 12.*connector"),
+        ({"student": ["conv_first"], "teacher": ["body.0"]}, None),
+    ],
+)
+def test_a_connector_of_tokens_is_one_line(opt, tmp_path, taps, says):
+    opt["network_g"] = SWINIR
+    opt["datasets"]["train"]["gt_size"] = 16
+    opt["train"]["distill_opt"] = {"f": {"type": "FeatureLoss", "taps": taps, "connector": {}}}
+    if says is None:
+        run_checks.check(tiny.parsed(opt, tmp_path))
+        return
+    with pytest.raises(OptionsError, match=says):
+        run_checks.check(tiny.parsed(opt, tmp_path))
+
+
+def test_a_tap_that_records_no_tensor_is_one_line():
+    class Two(torch.nn.Module):
+        def forward(self, x):
+            return x, x
+
+    net = torch.nn.Sequential(Two())
+    with Taps(net, ["0"], "k").recording(), pytest.raises(OptionsError, match=r"k = '0': .*tuple, and not a tensor"):
+        net(torch.ones(1))

@@ -170,7 +170,7 @@ def test_taps_need_one_process_a_gpu(good, monkeypatch):
     term = {"type": "SpatialAffinityLoss", "taps": {"student": ["body.0"], "teacher": ["body.1"]}}
     opt = changed(changed(good, "train/distill_opt/fakd", term), "num_gpu", 2)
     monkeypatch.setattr(run_checks, "has_cuda", lambda: True)
-    with pytest.raises(OptionsError, match="num_gpu = 2: terms with taps need one process a GPU"):
+    with pytest.raises(OptionsError, match="num_gpu = 2: terms with taps need one process per GPU"):
         run_checks.check(opt)
     run_checks.check(changed(changed(opt, "dist", True), "world_size", 2))
 
@@ -346,5 +346,5 @@ def test_a_key_that_looks_like_exact_resume_is_refused(good):
 def test_a_world_size_that_num_gpu_does_not_say(good, monkeypatch):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     opt = changed(changed(changed(good, "dist", True), "world_size", 2), "num_gpu", 3)
-    with pytest.raises(OptionsError, match="num_gpu = 3: the launcher has started 2 processes, one a GPU"):
+    with pytest.raises(OptionsError, match="num_gpu = 3: the launcher has started 2 processes, one per GPU"):
         run_checks.check(opt)

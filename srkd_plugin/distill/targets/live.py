@@ -8,7 +8,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from srkd_plugin.distill.taps import Taps
+from srkd_plugin.distill.taps import Taps, channels_of
 from srkd_plugin.distill.targets.source import Targets, TargetSource
 from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.build import describe_network
@@ -76,7 +76,7 @@ class LiveTeacher(TargetSource):
         """Run the teacher on a batch and look; not compiled for a shape that does not come again."""
         with self._taps.recording() as maps, torch.no_grad():
             self.teacher.net(lq)
-            return {path: found.shape[1] for path, found in maps.items()}
+            return channels_of(maps, "train.distill_opt.<name>.taps.teacher")
 
     def targets(self, batch: Mapping[str, Any], with_maps: bool) -> Targets:
         """Run the teacher, or take the batch's images where they are all that is read."""
