@@ -26,7 +26,7 @@ class OptionsError(ValueError):
         self.key, self.value, self.problem, self.remedy = key, value, problem, remedy
         shown = "is missing" if value is MISSING else f"= {_short(value)}"
         text = f"{key} {shown}: {problem}. {remedy}"
-        super().__init__(" ".join(text.split()))
+        super().__init__(printable(text))
 
 
 class InputError(OptionsError):
@@ -42,6 +42,16 @@ class InputError(OptionsError):
 
 class RegistrationError(ImportError):
     """The plugin could not register; BasicSR's registries are as they were before. Its text is one line."""
+
+
+def printable(text: str) -> str:
+    """Text on one line that cannot steer a terminal: characters that do not print, e.g. of files of others, become ?.
+
+    Example:
+        >>> printable("a  b\\nc\\x1b[2Jd")
+        'a b c?[2Jd'
+    """
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def nearest(

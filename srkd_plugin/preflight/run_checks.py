@@ -114,10 +114,24 @@ def _device(num_gpu: int) -> torch.device:
 def _check_folder(options: RunOptions) -> None:
     """Rank 0 will write the experiment; on a read-only disk that must be said in one line, and not by mkdir."""
     run, folder = options.stock.run, Path(options.stock.path.experiments_root).absolute()
+    folders = [folder]
+    if options.stock.logger.use_tb_logger and folder.parent.name == "experiments":
+        folders.append(folder.parent.parent / "tb_logger" / folder.name)
+    for one in folders if run.rank == 0 else ():
+        _refuse_files_on_the_way(run.name, one)
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if run.rank == 0 and not os.access(there, os.W_OK):
         problem = f"its folder {folder} cannot be written: {there} is read-only, or not yours"
         raise OptionsError("name", run.name, problem, "Start the run where BasicSR can write experiments/.")
+
+
+def _refuse_files_on_the_way(name: str, folder: Path) -> None:
+    """A file of the folder's own name is archived; one where a folder above it must be, or a dangling link, is not."""
+    dangling = folder.is_symlink() and not folder.exists()
+    above = next(path for path in folder.parents if os.path.lexists(path))
+    if dangling or not above.is_dir():
+        problem = f"its folder {folder} cannot be made: {folder if dangling else above} is a file, or a link to nothing"
+        raise OptionsError("name", name, problem, "Move that away.")
 
 
 def _check_speed(options: RunOptions, device: torch.device) -> None:

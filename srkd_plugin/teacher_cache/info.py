@@ -7,6 +7,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from srkd_plugin.errors import printable
 from srkd_plugin.teacher_cache.encoding import StorageName
 
 
@@ -80,7 +81,8 @@ class CacheInfo(_Part):
             f"{how}{tiles}",
             f"values clipped to the storage's range: {self.clipped:,}",
         ]
-        return "\n".join(lines + [f"PSNR, {title}: {psnr:.2f} dB" for title, psnr in self.measured.items()])
+        lines += [f"PSNR, {title}: {psnr:.2f} dB" for title, psnr in self.measured.items()]
+        return "\n".join(map(printable, lines))  # a cache may be another's
 
 
 TITLES = {

@@ -3,8 +3,8 @@
 A lock file lies beside the output, ``.<name>.lock``, and names its owner. What counts is not the file but the lock that
 the owner's process has on it (POSIX's, ``fcntl.lockf``): the operating system takes that away when the process ends,
 however it ends, so that a file that a killed process leaves is harmless. Processes that a fork makes, such as loader
-workers, do not inherit it. It works between the machines of an NFS; on a file system without such locks, and on
-Windows, one warning says that nothing keeps a second process out.
+workers, do not inherit it. NFS carries such locks between machines; on a file system without them, and on Windows, one
+warning says that nothing keeps a second process out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Optional
 
-from srkd_plugin.errors import InputError
+from srkd_plugin.errors import InputError, printable
 
 try:
     import fcntl
@@ -163,7 +163,7 @@ def _described(file: Path) -> str:
     try:
         about = json.loads(file.read_text("utf-8"))
         parts = (about[key] for key in ("pid", "host", "command", "since"))
-        pid, host, command, since = ("".join(c if c.isprintable() else "?" for c in str(part)) for part in parts)
+        pid, host, command, since = (printable(str(part)) for part in parts)
     except (OSError, ValueError, KeyError, TypeError):
         return f"it has locked {file}, and has not said who it is"
     return f"process {pid} on {host}, since {since}: {command}"

@@ -203,6 +203,23 @@ def test_a_folder_that_cannot_be_written(good, tmp_path, monkeypatch):
     run_checks.check(good)
 
 
+@pytest.mark.parametrize("name", ["experiments", "tb_logger"])
+def test_a_file_where_a_folder_must_be(good, tmp_path, name):
+    (tmp_path / name).write_text("")
+    good["logger"]["use_tb_logger"] = True
+    with pytest.raises(
+        OptionsError, match=rf"^name = 'tiny_distill': its folder .* cannot be made: .*/{name} is a file"
+    ):
+        run_checks.check(good)
+
+
+def test_a_link_to_nothing_where_the_folder_must_be(good, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/tiny_distill").symlink_to(tmp_path / "gone")
+    with pytest.raises(OptionsError, match=r"its folder .* cannot be made: .*/tiny_distill is a file, or a link"):
+        run_checks.check(good)
+
+
 def test_nothing_is_compiled_or_lowered_by_the_check(good, monkeypatch):
     """Compiling takes a minute, and the check runs on the CPU, which may not have the GPU's precision."""
     compiled = []

@@ -73,6 +73,15 @@ def test_what_it_says_of_itself(opt, cache, teacher_file):
     assert re.search(r"uint16[\s\S]*one pass[\s\S]*clipped .*: 0[\s\S]*computed again: \d+\.\d+ dB", info.describe())
 
 
+def test_what_a_foreign_cache_says_cannot_steer_a_terminal(cache):
+    info = CacheReader("c", cache).info
+    info = info.model_copy(update={"measured": {"\x1b[2Jwiped": 40.0}})
+    assert info.describe().endswith("PSNR, ?[2Jwiped: 40.00 dB")
+    precise = info.teacher.model_copy(update={"precision": "\x1b]0;title\x07"})
+    (line,) = info.differences(info.model_copy(update={"teacher": precise}))
+    assert "\x1b" not in str(InputError("--out", "c", line, "Give another."))
+
+
 def test_weights_saved_again_are_the_same_and_others_are_not(teacher_file, tmp_path):
     states = torch.load(teacher_file, weights_only=True)
     torch.save({"other": 1, "params": dict(reversed(states["params"].items()))}, tmp_path / "again.pth")

@@ -107,7 +107,7 @@ def test_a_forked_process_does_not_keep_it(output):
 def test_what_the_owner_says_cannot_move_the_cursor(output, other):
     about = {"pid": 1, "host": "\x1b[2Jh", "command": "a\nb", "since": "now"}
     owner.lock_file(output).write_text(json.dumps(about))
-    assert owner.owner_of(output) == "process 1 on ?[2Jh, since now: a?b"
+    assert owner.owner_of(output) == "process 1 on ?[2Jh, since now: a b"
     owner.lock_file(output).write_text("{")
     assert "has not said who it is" in owner.owner_of(output)
 
