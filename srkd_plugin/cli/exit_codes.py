@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from typing import Callable
 
@@ -27,13 +29,31 @@ def run_command(command: Callable[[], int], on_interrupt: str = "the same comman
         on_interrupt: What to say after Ctrl-C; empty: nothing more than that it was interrupted.
 
     Returns:
-        Its exit code; 2 after bad input, as argparse has it; 130 after Ctrl-C.
+        Its exit code; 2 after bad input, as argparse has it; 130 after Ctrl-C; 1 if whoever read the output has gone.
     """
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()  # the pipe may be at its end, as in `srkd options list | head -1`
+        return code
     except (OptionsError, FileNotFoundError, RegistrationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        if not _output_is_gone():
+            raise  # another pipe, e.g. that of a worker
+        return FAILED
     except KeyboardInterrupt:
         print("; ".join(filter(None, ("interrupted", on_interrupt))), file=sys.stderr)
         return INTERRUPTED
+
+
+def _output_is_gone() -> bool:
+    """Whether nobody reads stdout any more; then it is put aside, so that Python's last flush does not fail, too."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    stdout = select.poll()
+    stdout.register(sys.stdout.fileno(), select.POLLERR)
+    gone = bool(stdout.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone

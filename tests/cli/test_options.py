@@ -1,6 +1,8 @@
 """``srkd options``: the shipped files are listed and copied, and nobody's file is overwritten."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import tiny
@@ -82,3 +84,12 @@ def test_installed_files_are_found_and_where_there_are_none_it_is_said(tmp_path,
         folder.mkdir(parents=True)
         (folder / "a.yml").write_text("# What it is.\n")
         assert shipped.shipped_options()["a"].file == folder / "a.yml"
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    code = "import sys; from srkd_plugin.cli.main import main; sys.exit(main(['options', 'list']))"
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=tiny.child_environment())
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
