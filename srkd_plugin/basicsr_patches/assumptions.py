@@ -112,6 +112,13 @@ ASSUMPTIONS = (
     ),
     Assumption(f"{BASE}.resume_training", "overridden", RESUMABLE, RESUME, "self resume_state"),
     Assumption(f"{BASE}.update_learning_rate", "overridden", RESUMABLE, RESUME, "self current_iter warmup_iter"),
+    *(
+        Assumption(f"basicsr.models.lr_scheduler:{name}", "read", "training.resume_optimizer", RESUME, "", attributes)
+        for name, attributes in (
+            ("MultiStepRestartLR.__init__", "milestones gamma restarts restart_weights"),
+            ("CosineAnnealingRestartLR.__init__", "periods cumulative_period restart_weights eta_min"),
+        )
+    ),
     Assumption(f"{BASE}.validation", "called", RESUMABLE, RESUME, "self dataloader current_iter tb_logger save_img"),
     Assumption(f"{BASE}._initialize_best_metric_results", "called", RESUMABLE, BEST, "self dataset_name"),
     Assumption(

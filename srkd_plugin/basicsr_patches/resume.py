@@ -13,6 +13,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.options.sections import PathSection
 from srkd_plugin.parallel.rank_facts import raise_first_error, refuse_differences, told_by_all
+from srkd_plugin.preflight.resume import compare_with_state
 from srkd_plugin.training.checkpoint_files import NET_DIGEST, iterations_in, load_pair
 
 
@@ -26,13 +27,15 @@ def find_on_all_ranks(opt: dict[str, Any]) -> Optional[tuple[str, dict[str, Any]
         Its path and its content; None for a new run.
 
     Raises:
-        OptionsError: None of the states can be resumed, or the ranks differ; on every rank.
+        OptionsError: None of the states can be resumed, or not with these options, or the ranks differ; on every rank.
     """
     if not reader.is_ours(opt):
         return _stock_state(opt)
     found, error = None, None
     try:
         found = _find(opt)
+        if found:
+            compare_with_state(reader.read(opt), found[1])
     except OptionsError as fault:
         error = fault
     which = found and f"iteration {found[1]['iter']}, student {str(found[1].get(NET_DIGEST))[:8]}"

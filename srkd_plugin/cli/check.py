@@ -29,6 +29,8 @@ what is wrong. Nothing is run and nothing is written. The exit code is 0 if noth
 EXAMPLES = """\
 srkd check -opt options/distill_cl_l1.yml
 srkd check -opt options/distill_cl_l1.yml --root ~/BasicSR --json
+# and whether a run that has begun can go on with these options
+srkd check -opt options/distill_cl_l1.yml --auto-resume
 """
 
 
@@ -46,12 +48,17 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--root", type=Path, default=Path(), help="BasicSR checkout, below which it writes (default: here)"
     )
+    parser.add_argument(
+        "--auto-resume",
+        action="store_true",
+        help="say what the run would go on from, and what becomes of options that are others than the run had",
+    )
     parser.add_argument("--json", action="store_true", help="print the facts, or the error, as JSON")
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        facts, notes = _look(args.opt, args.root.absolute())
+        facts, notes = _look(args.opt, args.root.absolute(), args.auto_resume)
     except OptionsError as error:
         if args.json:
             parts = {"key": error.key, "problem": error.problem, "remedy": error.remedy, "text": str(error)}
@@ -68,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
+def _look(file: Path, root: Path, auto_resume: bool) -> tuple[dict[str, Any], list[str]]:
     from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.options import reader, safe_yaml
@@ -83,5 +90,22 @@ def _look(file: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
         notes.append("note: trust_weights: true is not followed here; in a run, code in the weights files is run.")
     unread = None if reader.is_ours(opt) else runs_of_others.unread_sections(opt)
     notes += [f"note: {unread}"] if unread else []
+    opt["auto_resume"] = auto_resume
     with root_logger_untouched():
-        return describe_run.describe(opt), notes
+        facts = describe_run.describe(opt)
+    if is_train and reader.is_ours(opt):
+        notes += [f"resume: {line}" for line in _resume(opt)]
+    return facts, notes
+
+
+def _resume(opt: dict[str, Any]) -> list[str]:
+    """What a run would go on from, and what it would say then; nothing for a run that begins."""
+    from srkd_plugin.basicsr_patches.resume import find_on_all_ranks
+    from srkd_plugin.options import reader
+    from srkd_plugin.preflight.resume import compare_with_state
+
+    found = find_on_all_ranks(opt)
+    if found is None:
+        return ["there is no training state: a new run"] if opt["auto_resume"] else []
+    path, state = found
+    return [f"{path}, after iteration {state['iter']:,}", *compare_with_state(reader.read(opt), state)]

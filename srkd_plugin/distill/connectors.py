@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -50,6 +50,22 @@ class Connectors(nn.Module):
     def wrap(self, wrapper: Callable[[nn.Module], nn.Module]) -> None:
         """Run each term's connectors inside of ``wrapper(them)``; parameters and state dict stay as they are."""
         self.runners = {term: wrapper(connectors) for term, connectors in self.by_term.items()}
+
+    def fitting(self, saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Choose what fits of a state dict that other terms may have left.
+
+        Returns:
+            The entries of all terms whose connectors are in it with their shapes; and the names of the other terms.
+        """
+        kept: dict[str, Tensor] = {}
+        fresh = []
+        for term, connectors in self.by_term.items():
+            names = {f"by_term.{term}.{name}": value.shape for name, value in connectors.state_dict().items()}
+            if all(name in saved and saved[name].shape == shape for name, shape in names.items()):
+                kept.update({name: saved[name] for name in names})
+            else:
+                fresh.append(term)
+        return kept, fresh
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ from srkd_plugin.training.checkpoints import describe_files
 from srkd_plugin.training.finite_steps import terms_with_bad_gradient
 from srkd_plugin.training.grad_norms import describe_balance, gradient_norms
 from srkd_plugin.training.resumable import ResumableModel
+from srkd_plugin.training.resume_optimizer import fit_second_group
 
 
 @MODEL_REGISTRY.register()
@@ -62,7 +63,7 @@ class DistillModel(ResumableModel):
         self._initialise_student(ours)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
         self.grad_norm_log = ours.grad_norm_log
-        self._prepare_run(ours)
+        self._prepare_run(options, self.step_losses.source.files_sha256())
 
         train_opt = self.opt["train"]
         without_gt = not train_opt.get("pixel_opt") and not train_opt.get("perceptual_opt")
@@ -182,9 +183,26 @@ class DistillModel(ResumableModel):
         }
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
-        self.step_losses.connectors.load_state_dict(state["connectors"])
-        self.term_weights.load_state_dict(state["term_weights"])
+        kept = self._kept_connectors(state)
+        self.step_losses.connectors.load_state_dict(kept, strict=False)
+        self.term_weights.load_state_dict(state.get("term_weights") or {})
         self.amp.load_state_dict(state.get("amp") or {})
+
+    def _kept_connectors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Weights of the saved connectors that fit those of the options; say which start afresh."""
+        kept, fresh = self.step_losses.connectors.fitting(state.get("connectors") or {})
+        if fresh:
+            get_root_logger().warning(f"Connectors that start afresh, with no moments: those of {', '.join(fresh)}.")
+        return kept
+
+    def _fit_optimizers(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The connectors of now in the second group, also where other terms had some."""
+        saved = state.get("connectors") or {}
+        connectors = self.step_losses.connectors
+        kept, _ = connectors.fitting(saved)
+        names = [name for name, _ in connectors.named_parameters()]
+        fitted = [fit_second_group(optimizer, list(saved), kept, names) for optimizer in state["optimizers"]]
+        return {**state, "optimizers": fitted}
 
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
         with self.step_losses.recording():

@@ -15,6 +15,7 @@
       amp: {precision: fp32}                      # AmpSection, optional
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
       nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
+      lr_on_resume: saved                         # ResumeSection, optional
     checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
     datasets:
       train:
@@ -46,6 +47,7 @@ from srkd_plugin.options.sections import (
     NonfiniteSection,
     PathSection,
     PluginOptions,
+    ResumeSection,
     RunSection,
     StudentSection,
     TeacherSection,
@@ -152,6 +154,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
+        resume=check_section(ResumeSection, "train", _only(train, ResumeSection)),
         checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),
     )
 

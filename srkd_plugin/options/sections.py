@@ -117,6 +117,15 @@ class NonfiniteSection(_Section):
     """Iterations that may be left out in the whole run, resumed or not; the next one ends it."""
 
 
+class ResumeSection(_Section):
+    """``train``: one key about going on from a training state."""
+
+    lr_on_resume: Literal["saved", "options"] = "saved"
+    """Learning rate of a resumed run. ``saved``: it goes on as it was, and what the options' ``scheduler`` changes
+    counts for iterations that lie ahead. ``options``: it becomes what the options' ``optim_g``, ``scheduler`` and
+    ``warmup_iter`` give at that iteration, as if the run had had them from its first; the optimizer's moments stay."""
+
+
 class CheckpointsSection(_Section):
     """``checkpoints``: which checkpoints stay; all of them unless ``keep_last`` is given."""
 
@@ -228,6 +237,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("datasets.train", TrainSetSection),
     ("datasets.train", CacheSection),
     ("train", NonfiniteSection),
+    ("train", ResumeSection),
     ("train.amp", AmpSection),
     ("train.grad_norm_log", GradNormLogSection),
     ("train.distill_opt.<name>", TermSection),
@@ -250,6 +260,7 @@ class PluginOptions(BaseModel):
     amp: AmpSection = AmpSection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()
     nonfinite: NonfiniteSection = NonfiniteSection()
+    resume: ResumeSection = ResumeSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
 
     @property

@@ -10,9 +10,9 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch.utils.data import DataLoader
 
-from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
-from srkd_plugin.training import random_state, stop_signals
+from srkd_plugin.training import random_state, resume_optimizer, resume_record, stop_signals
 from srkd_plugin.training.checkpoints import Checkpoints, on_cpu, plain
 from srkd_plugin.training.finite_steps import FiniteSteps
 from srkd_plugin.training.split_validation import validate_split
@@ -29,7 +29,15 @@ class ResumableModel(SRModel):
     trainer_data: TrainerData
     """What BasicSR's trainer made of the data sets; ``build_model`` sets it."""
 
-    def _prepare_run(self, ours: PluginOptions) -> None:
+    def _prepare_run(self, options: RunOptions, files: Mapping[str, str]) -> None:
+        """Set up all that a run of these options saves.
+
+        Args:
+            options: The run's options.
+            files: The sha256 of what the teacher's images come from, by the key that names it.
+        """
+        ours = options.ours
+        self._lr_on_resume, self._record = ours.resume.lr_on_resume, resume_record.make_record(options, files)
         self.trainer_data = TrainerData()
         self.finite_steps = FiniteSteps(ours.nonfinite)
         self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
@@ -42,6 +50,10 @@ class ResumableModel(SRModel):
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
         """Take on what :meth:`_own_state` added."""
+
+    def _fit_optimizers(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The state with optimizers that have the parameters of this model's."""
+        return dict(state)
 
     def _restore_random_state(self) -> None:
         """Restore it before the first step of a resumed run: until then, building and loading have drawn from it."""
@@ -91,13 +103,26 @@ class ResumableModel(SRModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             **self._own_state(),
+            resume_record.RECORD: self._record,
             "skipped": self.finite_steps.skipped,
             "ranks": ranks.gather_objects({"seed": self.opt.get("manual_seed"), "random": random_state.capture()}),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on from a training state."""
-        super().resume_training(resume_state)
+        """Go on from a training state; say in the log what the options have that its run had not.
+
+        Raises:
+            OptionsError: The options have what cannot be; with BasicSR's trainer this has been found before.
+        """
+        resume_optimizer.check_kind(resume_state)
+        student = self.get_bare_model(self.net_g).parameters()
+        resume_optimizer.check_parameters(resume_state, sum(p.requires_grad for p in student))
+        self._compare_options(resume_state)
+        fitted = self._fit_optimizers(resume_state)
+        if self._lr_on_resume == "options":
+            resume_optimizer.load_moments(self, fitted, self.opt["train"].get("warmup_iter", -1))
+        else:
+            resume_optimizer.load_optimizers(self, fitted)
         self._load_own_state(resume_state)
         self.finite_steps.skipped = resume_state.get("skipped", 0)
         self.checkpoints.resumed(resume_state, Path(self.opt["path"].get("resume_state") or ""))
@@ -109,6 +134,16 @@ class ResumableModel(SRModel):
         else:
             text = f"The state has random states of {len(saved)} ranks, and there are {self.opt['world_size']} now"
             get_root_logger().warning(f"{text}: the resumed run is not the one it would have been.")
+
+    def _compare_options(self, state: Mapping[str, Any]) -> None:
+        resets_lr = self._lr_on_resume == "options"
+        found = resume_record.differences(state, self._record, resets_lr)
+        for difference in found:
+            difference.refuse()
+        logger = get_root_logger()
+        for line in resume_record.lines(state, found, resets_lr):
+            logger.warning(line)
+        self._record = resume_record.after_resume(self._record, found)
 
     def _replay_validations(self, validations: Mapping[int, dict[str, dict[str, float]]]) -> None:
         """Restore the record of the best results, which SRModel forgets."""

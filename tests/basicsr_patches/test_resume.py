@@ -3,12 +3,15 @@
 import pytest
 import tiny
 import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 
 from srkd_plugin.basicsr_patches.resume import teacher_paths_kept
 from srkd_plugin.basicsr_patches.training_run import TrainingRun
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.build import build_described
 from srkd_plugin.options import reader
 from srkd_plugin.training.checkpoint_files import NET_DIGEST, save_verified
+from srkd_plugin.training.checkpoints import plain
 
 
 def refuse(error):
@@ -30,8 +33,13 @@ def root(tmp_path):
 
 
 def save(root, iteration, **more):
-    digest = save_verified({"params": {"w": torch.full((100,), iteration)}}, root / f"models/net_g_{iteration}.pth")
-    state = {"iter": iteration, "epoch": 0, NET_DIGEST: digest, **more}
+    """A checkpoint of a student as BasicSR's SRModel saves it, with what the plugin adds that is given."""
+    student = build_described("network_g", tiny.STUDENT)
+    digest = save_verified({"params": student.state_dict()}, root / f"models/net_g_{iteration}.pth")
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3, betas=(0.9, 0.99))
+    schedule = MultiStepRestartLR(optimizer, milestones=[100], gamma=0.5)
+    saved = {"optimizers": [optimizer.state_dict()], "schedulers": [plain(schedule.state_dict())]}
+    state = {"iter": iteration, "epoch": 0, NET_DIGEST: digest, **saved, **more}
     save_verified(state, root / f"training_states/{iteration}.state")
 
 

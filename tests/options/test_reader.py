@@ -57,7 +57,14 @@ def test_what_was_changed_is_read_anew(opt):
 
 def test_key_names_are_those_of_the_models():
     assert set(reader.TOP_KEYS) == {"network_t", "teacher", "student", "checkpoints", "trust_weights", "tf32"}
-    assert set(reader.TRAIN_KEYS) == {"distill_opt", "amp", "grad_norm_log", "nan_policy", "max_skipped"}
+    assert set(reader.TRAIN_KEYS) == {
+        "distill_opt",
+        "amp",
+        "grad_norm_log",
+        "nan_policy",
+        "max_skipped",
+        "lr_on_resume",
+    }
     assert set(own_keys("datasets.train")) == {"exact_resume", "dataroot_teacher"}
     for section in ("", "path", "train", "datasets.train"):
         assert not set(own_keys(section)) & set(stock_keys(section))

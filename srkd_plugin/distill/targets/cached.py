@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -15,7 +16,9 @@ from srkd_plugin.networks.build import describe_network
 from srkd_plugin.networks.teacher import build_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.teacher_cache.matches_run import check_cache
+from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
+from srkd_plugin.teacher_cache.store import CacheReader
+from srkd_plugin.utils.files import sha256_of_lines
 
 
 @register
@@ -49,6 +52,11 @@ class CachedImages(TargetSource):
         """Describe the network that the cache was made with, its weights, and the cache."""
         network = describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
         return {**network, "cache": self.section.dataroot_teacher}
+
+    def files_sha256(self) -> dict[str, str]:
+        """That of what the cache says of itself: its teacher, its images, and how it was made."""
+        info = CacheReader(OPTION, Path(self.section.dataroot_teacher)).info
+        return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
 
     def build(self, device: torch.device) -> None:
         """Nothing: the data set opens the cache, and says so in the log."""

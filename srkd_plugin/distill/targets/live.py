@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -18,6 +19,7 @@ from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
+from srkd_plugin.utils.files import require_file, sha256_of_file
 
 
 class LiveTeacher(TargetSource):
@@ -51,6 +53,14 @@ class LiveTeacher(TargetSource):
     def describe(self) -> dict[str, Any]:
         """Describe the network and its weights."""
         return describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
+
+    def files_sha256(self) -> dict[str, str]:
+        """That of the file of the teacher's weights; none of a random teacher."""
+        file, key = self.ours.path.pretrain_network_t, "path.pretrain_network_t"
+        if file is None:
+            return {}
+        require_file(key, file)
+        return {key: sha256_of_file(Path(file))}
 
     def build(self, device: torch.device) -> None:
         """Build the teacher, freeze it, and load its weights or make random ones equal on all ranks."""

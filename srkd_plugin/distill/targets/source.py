@@ -121,6 +121,14 @@ class TargetSource(ABC):
     def describe(self) -> dict[str, Any]:
         """Plain values for the description of a run: ``type``, and whatever else says what the teacher is."""
 
+    def files_sha256(self) -> dict[str, str]:
+        """The sha256 of what the images come from, by the key that names it, so that a resumed run can tell another.
+
+        Raises:
+            OptionsError: It cannot be read.
+        """
+        return {}
+
     @abstractmethod
     def build(self, device: torch.device) -> None:
         """Get ready for a run, alike on all ranks; say in BasicSR's log what the teacher is.
