@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import string
@@ -21,9 +22,7 @@ def init_dist_pytorch(stock: Callable[..., None], backend: str, **kwargs: Any) -
         if ranks.TIMEOUT_SWITCH in os.environ:
             kwargs.setdefault("timeout", ranks.timeout())
         return stock(backend, **kwargs)
-    import torch.distributed as dist
-
-    return dist.init_process_group(backend="gloo", **{"timeout": ranks.timeout(), **kwargs})
+    return _begin_gloo(**kwargs)
 
 
 def init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional[int] = None) -> None:
@@ -31,8 +30,6 @@ def init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional
     if has_cuda():
         stock(backend, port=port)
         return
-    import torch.distributed as dist
-
     nodes = ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]]
     first_node = subprocess.run(nodes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
     default_port = os.environ.get("MASTER_PORT", "29500")
@@ -42,7 +39,22 @@ def init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional
         WORLD_SIZE=os.environ["SLURM_NTASKS"],
         RANK=os.environ["SLURM_PROCID"],
     )
-    dist.init_process_group(backend="gloo", timeout=ranks.timeout())
+    _begin_gloo()
+
+
+def _begin_gloo(**kwargs: Any) -> None:
+    """Join the other processes; leave them before Python is torn down, as gloo's threads then abort the process."""
+    import torch.distributed as dist
+
+    dist.init_process_group(backend="gloo", **{"timeout": ranks.timeout(), **kwargs})
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def model_to_device_cpu(stock: Callable[..., Any], model: Any, net: Any) -> Any:

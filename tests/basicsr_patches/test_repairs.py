@@ -1,11 +1,15 @@
 """Repairs that act where stock BasicSR can do nothing but raise."""
 
 import random
+import subprocess
 import sys
 from types import ModuleType
 
 import pytest
+import tiny
 from basicsr.utils import logger
+
+TEXT = {"capture_output": True, "text": True, "check": False}
 
 
 class Wandb(ModuleType):
@@ -37,3 +41,18 @@ def test_without_wandb_the_error_is_stocks(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ModuleNotFoundError, match="wandb"):
         logger.init_wandb_logger({"name": "x", "logger": {"wandb": {"project": "p"}}})
+
+
+def test_a_process_on_the_cpu_leaves_its_group_before_it_ends(tmp_path):
+    """Otherwise gloo's threads abort some processes at their end: exit code -6 after a run that was fine."""
+    code = f"""
+import atexit, sys
+import srkd_plugin.registration
+import torch.distributed as dist
+from basicsr.utils import dist_util
+atexit.register(lambda: print("left" if not dist.is_initialized() else "still in"))  # runs last
+dist_util._init_dist_pytorch("nccl", init_method="file://{tmp_path}/store", rank=0, world_size=1)
+print("joined" if dist.is_initialized() else "did not join", dist.get_backend())
+"""
+    process = subprocess.run([sys.executable, "-c", code], env=tiny.child_environment(CUDA_VISIBLE_DEVICES=""), **TEXT)
+    assert process.stdout.split("\n")[-3:] == ["joined gloo", "left", ""], process.stderr
