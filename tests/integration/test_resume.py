@@ -147,6 +147,27 @@ def test_a_killed_run_ends_as_one_that_was_not(checkout, tmp_path, opt, workers,
     assert differences(content(checkout), undisturbed(tmp_path, opt, processes)) == []
 
 
+def test_a_finished_run_goes_on_longer_and_a_refused_one_changes_nothing(checkout, opt):
+    """Raised ``total_iter`` and ``periods``, as the error of the one without the other advises."""
+    cosine = {"type": "CosineAnnealingRestartLR", "periods": [8], "restart_weights": [1], "eta_min": 1e-7}
+    opt["train"].update(total_iter=8, scheduler=cosine)
+    finish(checkout, opt)
+    opt["train"]["total_iter"], cosine["periods"] = 12, [12]
+    steps = {**opt["train"], "scheduler": {"type": "MultiStepLR", "milestones": [10]}}
+    before = tiny.tree(checkout / "experiments")
+    for refused in ({**opt, "network_g": {**opt["network_g"], "num_feat": 4}}, {**opt, "train": steps}):
+        with start(checkout, refused) as process:
+            assert process.wait(240) == 2
+    assert tiny.tree(checkout / "experiments") == before
+    refusals = [line for line in (checkout / "log.txt").read_text().splitlines() if "options error" in line]
+    assert ["network_g =" in refusals[0], "train.scheduler.type = 'MultiStepLR'" in refusals[1]] == [True, True]
+    finish(checkout, opt)
+    assert states(checkout)[-1] == 12
+    assert (
+        "train.scheduler.periods ([8] -> [12]) takes effect: from iteration 9 on" in (checkout / "log.txt").read_text()
+    )
+
+
 def test_sigterm_saves_and_the_run_goes_on(checkout, opt):
     """The signal goes to the whole process group, loader workers included, as SLURM and terminals send it."""
     opt["train"]["total_iter"] = 100_000
