@@ -116,7 +116,7 @@ def with_own_generator(loader: DataLoader, seed: int) -> DataLoader:
 
 
 def _init_worker(stock: Optional[Callable[[int], None]], worker: int) -> None:
-    end_with_parent()
     outlast_group_signals()
+    end_with_parent()  # behind it: its thread must block the same signals
     if stock is not None:
         stock(worker)
