@@ -16,9 +16,11 @@ from srkd_plugin.basicsr_patches.replace import MARK
 from srkd_plugin.basicsr_patches.training_run import TrainingRun
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader, safe_yaml
+from srkd_plugin.options.plain_values import require_plain
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import on_all_ranks, run_checks, runs_of_others
 from srkd_plugin.preflight.start import check_start
+from srkd_plugin.preflight.testing import check_test_values
 
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
@@ -35,6 +37,8 @@ def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = Tr
     training_run.begin(None)
     try:
         opt, args = _parse(stock, root_path, is_train)
+        if reader.is_ours(opt):
+            require_plain(opt)
         run = TrainingRun(opt, _leave)
         if run.ours:
             _name_lmdbs(opt)
@@ -70,12 +74,11 @@ def _parse(stock: Callable[..., Any], root_path: str, is_train: bool) -> tuple[d
     except OptionsError:
         raise
     except Exception as error:
-        if is_train:
-            _explain(error)
+        _explain(error, is_train)
         raise
 
 
-def _explain(error: Exception) -> None:
+def _explain(error: Exception, is_train: bool) -> None:
     """Say in one line why BasicSR could not parse a file that names something of ours; return if it names nothing.
 
     A part that stock needs is missing or of the wrong type, e.g. ``name``: the check finds it in the file as it is.
@@ -86,11 +89,20 @@ def _explain(error: Exception) -> None:
     try:
         opt = safe_yaml.read(file)
     except OptionsError as unreadable:
-        if file.is_file() and NAMES_OURS.search(file.read_text("utf-8", "replace")):
+        if file.is_file() and _may_be_ours(file.read_bytes()):
             _leave(unreadable)
         return
     if reader.is_ours(opt):
-        _leave(_reason(error, opt, file, _check))
+        _leave(_reason(error, opt, file, _check if is_train else check_test_values))
+
+
+def _may_be_ours(content: bytes) -> bool:
+    """Whether a file that cannot be read names a model of ours, or is nobody's: empty, or in another encoding."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return not text.strip() or NAMES_OURS.search(text) is not None
 
 
 def _check(opt: Mapping[str, Any]) -> None:
@@ -138,7 +150,11 @@ def parse_without_running(file: Path, root: Path, is_train: bool) -> dict[str, A
             _name_lmdbs(opt)
         return opt
     except Exception as error:
-        raise _reason(error, bare, file, run_checks.check) from error
+        if not is_train:
+            check: Callable[[Mapping[str, Any]], Any] = check_test_values
+        else:
+            check = run_checks.check if reader.is_ours(bare) else reader.read
+        raise _reason(error, bare, file, check) from error
     finally:
         sys.argv, stock_options.ordered_yaml = arguments, loaders
 

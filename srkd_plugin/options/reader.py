@@ -37,6 +37,7 @@ from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.options.key_names import own_keys, refuse_near_ours
+from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
@@ -139,24 +140,30 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     """
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
-    student = check_section(StudentSection, "student", opt.get("student") or {})
+    student = check_section(StudentSection, "student", _given(opt, "student"))
     if student.init == "random":
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
     return PluginOptions(
         network_t=_network("network_t", opt["network_t"]) if "network_t" in opt else {},
         run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
-        teacher=check_section(TeacherSection, "teacher", opt.get("teacher") or {}),
+        teacher=check_section(TeacherSection, "teacher", _given(opt, "teacher")),
         student=student,
         path=check_section(PathSection, "path", _only(path, PathSection)),
         train_set=_train_set(opt),
         terms=read_terms(train.get("distill_opt") or {}),
-        amp=check_section(AmpSection, "train.amp", train.get("amp") or {}),
-        grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", train.get("grad_norm_log") or {}),
+        amp=check_section(AmpSection, "train.amp", _given(train, "amp")),
+        grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
         resume=check_section(ResumeSection, "train", _only(train, ResumeSection)),
-        checkpoints=check_section(CheckpointsSection, "checkpoints", opt.get("checkpoints") or {}),
+        checkpoints=check_section(CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
     )
+
+
+def _given(section: Mapping[str, Any], key: str) -> Any:
+    """A subsection; one that is left out, or ~, is empty, and an empty value of another type is none."""
+    value = section.get(key)
+    return {} if value is None else value
 
 
 def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -260,4 +267,5 @@ def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
             "the name of an architecture is expected",
             "Write the class name as in BasicSR's network_g, e.g. EDSR.",
         )
+    check_network_arguments(key, section)
     return dict(section)

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.options import stock_sections
+from srkd_plugin.options.consistency import check_consistency, oddities
 from srkd_plugin.options.key_names import near_misses
+from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.options.validate import check_section, refuse_nonfinite
 
@@ -60,7 +62,7 @@ def read_stock(opt: Mapping[str, Any]) -> tuple[StockOptions, list[str]]:
     """Check and read BasicSR's sections of a training run's options.
 
     Returns:
-        The sections, and one line for each key that looks like a misspelt one.
+        The sections, and one line for each key that looks misspelt, or value that is odd.
 
     Raises:
         OptionsError: A key is missing, or a value of the wrong type or out of range.
@@ -91,9 +93,9 @@ def read_stock(opt: Mapping[str, Any]) -> tuple[StockOptions, list[str]]:
         },
         train_set=_read_data_sets(run.datasets, section),
     )
-    _check_periods(read)
-    _check_crops(read)
-    return read, warnings
+    check_network_arguments("network_g", run.network_g)
+    check_consistency(read)
+    return read, [*warnings, *oddities(read)]
 
 
 def _read_data_sets(datasets: Mapping[str, Any], section: Any) -> Any:
@@ -109,18 +111,3 @@ def _read_data_sets(datasets: Mapping[str, Any], section: Any) -> Any:
     if "train" not in read:
         raise OptionsError("datasets.train", MISSING, "training needs it", "Add the training set.")
     return read["train"]
-
-
-def _check_periods(read: StockOptions) -> None:
-    periods, last = read.scheduler.periods, read.train.total_iter
-    if periods is not None and sum(periods) < last:
-        problem = f"they end after {sum(periods)} iterations, and total_iter is {last}"
-        given = read.train.scheduler["periods"]
-        raise OptionsError("train.scheduler.periods", given, problem, "Let them reach total_iter.")
-
-
-def _check_crops(read: StockOptions) -> None:
-    size, scale = read.train_set.gt_size, read.run.scale
-    if size % scale:
-        problem = f"it is not a multiple of the scale, {scale}"
-        raise OptionsError("datasets.train.gt_size", size, problem, f"Write e.g. {max(size // scale, 1) * scale}.")

@@ -13,12 +13,27 @@ from typing import Any
 import yaml
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.options.plain_values import require_plain
 
 REMEDY = "Give a BasicSR options file."
 
 
 class Loader(yaml.SafeLoader):
-    """The safe loader, which takes no tag that makes a Python object, and no key twice (YAML forgets the first)."""
+    """The safe loader, which takes no tag that makes a Python object, no key twice (YAML forgets the first),
+    and no value that its type cannot have.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value, if its text is one of the kind that it looks like or that its tag says."""
+        try:
+            return super().construct_object(node, deep)
+        except OptionsError:
+            raise
+        except (ValueError, OverflowError, IndexError, KeyError, AttributeError, TypeError) as error:
+            kind, line = node.tag.rpartition(":")[2], node.start_mark.line + 1
+            value = node.value if isinstance(node, yaml.ScalarNode) else "..."
+            remedy = "Write the value itself; text that looks like it in quotes."
+            raise OptionsError(f"line {line}", value, f"YAML takes it for a value of type {kind}", remedy) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping, if no key is in it twice."""
@@ -40,7 +55,8 @@ def read(file: Path, option: str = "-opt") -> dict[str, Any]:
         option: How the user named it, for errors.
 
     Raises:
-        OptionsError: It is not there, is no YAML, has a key twice, or a tag that makes it a program.
+        OptionsError: It is not there, is no YAML, has a key twice, a tag that makes it a program, or values that no
+            options file has (:func:`~srkd_plugin.options.plain_values.require_plain`).
     """
     try:
         opt = yaml.load(file.read_text("utf-8"), Loader=Loader)
@@ -56,6 +72,9 @@ def read(file: Path, option: str = "-opt") -> dict[str, Any]:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = f"it is not YAML ({where}{getattr(error, 'problem', None) or error})"
         raise OptionsError(option, str(file), problem, "Mend the line, e.g. its indentation.") from error
+    except RecursionError as error:
+        raise OptionsError(option, str(file), "its sections are nested without end", REMEDY) from error
     if not isinstance(opt, dict):
         raise OptionsError(option, str(file), "it holds no sections", REMEDY)
+    require_plain(opt)
     return opt

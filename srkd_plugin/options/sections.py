@@ -168,9 +168,9 @@ class LossArguments(BaseModel):
     model_config = ConfigDict(
         extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
-    loss_weight: float = Field(default=1.0, ge=0)
+    loss_weight: float = Field(default=1.0, ge=0, le=1e12)
     """Factor of the loss."""
-    eps: float = Field(default=1e-6, gt=0)
+    eps: float = Field(default=1e-6, gt=0, lt=1)
     """Small number that keeps a denominator from zero."""
 
 

@@ -9,6 +9,7 @@ import copy
 import re
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,11 +18,16 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.models.base_model import BaseModel as StockModel
 from basicsr.utils import registry
 
-from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.options.validate import check_arguments
+from srkd_plugin.options.stock_sections import Logger
 from srkd_plugin.preflight.image_pairs import FoundPairs, check_pairs
+from srkd_plugin.preflight.registered_classes import find_class
+from srkd_plugin.preflight.validation import check_kinds, check_validation
 from srkd_plugin.utils.files import require_file, require_folder
+
+LONGEST_EPOCH = 100_000_000
+"""Samples, whose numbers take some gigabytes as a list."""
 
 
 def check_values(options: RunOptions) -> None:
@@ -32,31 +38,18 @@ def check_values(options: RunOptions) -> None:
     """
     if options.stock.path.resume_state is not None:
         require_file("path.resume_state", options.stock.path.resume_state)
-    for name in options.stock.metrics:
-        options.warn(_check_metric(f"val.metrics.{name}", options.raw["val"]["metrics"][name]))
+    _check_logger(options.stock.logger)
     _try_optimizer_and_scheduler(options.raw["train"])
 
 
-def find_class(names: Any, key: str, section: Any) -> Any:
-    """Find what ``section.type`` names in one of BasicSR's registries.
-
-    Raises:
-        OptionsError: There is no such section, or nothing of that name.
-    """
-    if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
-        value = section.get("type", MISSING) if isinstance(section, Mapping) else section
-        raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
-    name = section["type"]
-    for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
-        if candidate in names:
-            return names.get(candidate)
-    raise OptionsError(f"{key}.type", name, "nothing is registered under this name", nearest(name, names.keys()))
-
-
-def _check_metric(key: str, section: Mapping[str, Any]) -> list[str]:
-    function = find_class(registry.METRIC_REGISTRY, key, section)
-    arguments = {name: value for name, value in section.items() if name not in ("type", "better")}
-    return check_arguments(function, {"img": None, "img2": None, **arguments}, key)
+def _check_logger(logger: Logger) -> None:
+    """Look for the packages that BasicSR imports when it has made the folder."""
+    wanted = {"tensorboard": logger.use_tb_logger, "wandb": logger.use_tb_logger and logger.wandb_project is not None}
+    for package, key in (("tensorboard", "use_tb_logger"), ("wandb", "wandb.project")):
+        if wanted[package] and find_spec(package) is None:
+            value = True if package == "tensorboard" else logger.wandb_project
+            remedy = f"pip install {package}, or remove the key."
+            raise OptionsError(f"logger.{key}", value, f"{package} is not installed", remedy)
 
 
 def _try_optimizer_and_scheduler(train: Mapping[str, Any]) -> None:
@@ -81,9 +74,8 @@ def _try_optimizer_and_scheduler(train: Mapping[str, Any]) -> None:
 def _explained(key: str, section: Mapping[str, Any], error: Exception) -> OptionsError:
     problem = f"BasicSR refuses it ({error or type(error).__name__})"
     if isinstance(error, NotImplementedError):
-        return OptionsError(
-            f"{key}.type", section["type"], problem, "Write one that BasicSR has, e.g. Adam, MultiStepLR."
-        )
+        example = "Adam" if key.endswith("optim_g") else "MultiStepLR"
+        return OptionsError(f"{key}.type", section["type"], problem, f"Write one that BasicSR has, e.g. {example}.")
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if unknown:
         return OptionsError(
@@ -105,6 +97,8 @@ def check_datasets(options: RunOptions) -> dict[str, Optional[FoundPairs]]:
         OptionsError: The first thing that is wrong.
     """
     found: dict[str, Optional[FoundPairs]] = {}
+    if options.is_ours:
+        check_kinds(options.raw["datasets"])
     for phase, section in options.raw["datasets"].items():
         key = f"datasets.{phase}"
         cls = find_class(registry.DATASET_REGISTRY, key, section)
@@ -113,6 +107,8 @@ def check_datasets(options: RunOptions) -> dict[str, Optional[FoundPairs]]:
         found[phase] = pairs
     if found["train"] is not None:
         _check_epoch(options, found["train"])
+    metrics = {name: options.raw["val"]["metrics"][name] for name in options.stock.metrics}
+    options.warn(check_validation(options.raw["datasets"], metrics, found))
     return found
 
 
@@ -131,10 +127,18 @@ def find_images(key: str, cls: type, section: Mapping[str, Any], scale: int, tra
 
 
 def _check_epoch(options: RunOptions, found: FoundPairs) -> None:
-    """BasicSR drops the last, short batch of an epoch; where it is the only one, it ends without having trained."""
+    """Refuse an epoch of another length than can be trained.
+
+    BasicSR drops the last, short batch of an epoch; where it is the only one, it ends without having trained.
+    It makes a list of the numbers of all samples of an epoch.
+    """
     run, train_set = options.stock.run, options.stock.train_set
     ratio, images = train_set.dataset_enlarge_ratio, train_set.batch_size_per_gpu
     gpus = 1 if run.dist else max(run.num_gpu, 1)
     if found.pairs * ratio < images * gpus * run.world_size:
         problem = f"an epoch has {found.pairs} images x dataset_enlarge_ratio {ratio:g}, less than one batch"
         raise OptionsError("datasets.train.batch_size_per_gpu", images, problem, "Raise dataset_enlarge_ratio.")
+    if found.pairs * ratio > LONGEST_EPOCH:
+        length = f"an epoch has {found.pairs} images x dataset_enlarge_ratio {ratio:g}"
+        problem = f"{length}, more than BasicSR can keep in memory"
+        raise OptionsError("datasets.train.dataset_enlarge_ratio", ratio, problem, "Write less.")

@@ -18,6 +18,8 @@ from srkd_plugin.preflight import basicsr_sections, run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
+from srkd_plugin.preflight.registered_classes import find_class
+from srkd_plugin.preflight.testing import check_test
 from srkd_plugin.utils.owner import owner_of
 
 VALUE_RANGE = (
@@ -41,8 +43,8 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         OptionsError: The first thing that is wrong.
     """
     options = _checked(opt) if opt["is_train"] else None
-    basicsr_sections.find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
-    found = _test_sets(opt) if options is None else options.data
+    find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
+    found, warnings = check_test(opt, reader.is_ours(opt)) if options is None else (options.data, options.warnings)
     check_output_names(opt)
     facts: dict[str, Any] = {
         "name": opt["name"],
@@ -54,7 +56,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "teacher": None if options is None or not options.is_ours else find_source(options).describe(),
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
-        "warnings": _left_out(found) if options is None else options.warnings,
+        "warnings": warnings,
     }
     if options is not None:
         disk = _disk(options, facts["student"]["parameters"])
@@ -69,19 +71,6 @@ def _checked(opt: Mapping[str, Any]) -> CheckedRun:
     options = reader.read(opt)
     basicsr_sections.check_values(options)
     return CheckedRun.of(options, basicsr_sections.check_datasets(options))
-
-
-def _test_sets(opt: Mapping[str, Any]) -> dict[str, Optional[FoundPairs]]:
-    found = {}
-    for phase, section in opt["datasets"].items():
-        key = f"datasets.{phase}"
-        cls = basicsr_sections.find_class(registry.DATASET_REGISTRY, key, section)
-        found[phase] = basicsr_sections.find_images(key, cls, section, opt["scale"], train=False)
-    return found
-
-
-def _left_out(found: Mapping[str, Optional[FoundPairs]]) -> list[str]:
-    return [line for pairs in found.values() if pairs is not None for line in pairs.images.left_out]
 
 
 def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -> dict[str, Any]:
@@ -131,7 +120,7 @@ def _terms(options: RunOptions) -> list[dict[str, Any]]:
 
 def _weight(section: Mapping[str, Any]) -> Optional[float]:
     """``loss_weight`` as the options or the loss's signature have it; None where the loss has no such argument."""
-    cls = basicsr_sections.find_class(registry.LOSS_REGISTRY, "", section)
+    cls = find_class(registry.LOSS_REGISTRY, "", section)
     parameter = inspect.signature(cls).parameters.get("loss_weight")
     return section.get("loss_weight", None if parameter is None else parameter.default)
 

@@ -46,7 +46,7 @@ def check_networks(options: RunOptions) -> None:
         source = find_source(dataclasses.replace(options, ours=ours))
         source.build(torch.device("cpu"))
         student = build_described("network_g", opt["network_g"])
-        _check_student_weights(opt, student)
+        check_student_weights(opt, student)
         if ours.student.init == "teacher_slice":
             cut_from_teacher(student, source.teacher_network())
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
@@ -72,8 +72,12 @@ def _check_crops(key: str, multiple: Optional[int], options: RunOptions) -> None
         raise OptionsError("datasets.train.gt_size", gt_size, problem, remedy)
 
 
-def _check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
-    """Load them into a student that is thrown away; a resumed run takes its own."""
+def check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
+    """Load the weights that the options name into a student that is thrown away; a resumed run takes its own.
+
+    Raises:
+        OptionsError: They are not there, or do not fit.
+    """
     path = opt["path"]
     file = path.get("pretrain_network_g")
     if file is not None and not opt["auto_resume"] and path.get("resume_state") is None:

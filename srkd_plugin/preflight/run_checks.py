@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,17 @@ from basicsr.utils import registry
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.precision import check_compiles, check_precision
-from srkd_plugin.options import reader, sections
-from srkd_plugin.options.registered_names import TAKEN, registered_name
+from srkd_plugin.options import reader
+from srkd_plugin.options.consistency import weightless
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.options.validate import check_arguments, check_section
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
+from srkd_plugin.preflight.registered_classes import check_registered
+
+GAN_KEYS = ("network_d", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
 
 
 def check(opt: Mapping[str, Any]) -> CheckedRun:
@@ -40,6 +40,7 @@ def check(opt: Mapping[str, Any]) -> CheckedRun:
     """
     reader.refuse_other_models(opt)
     options = reader.read(opt)
+    _refuse_adversarial_training(opt)
     source = find_source(options)
     basicsr_sections.check_values(options)
     _check_processes(options)
@@ -47,10 +48,11 @@ def check(opt: Mapping[str, Any]) -> CheckedRun:
     _check_speed(options, device)
     _check_folder(options)
     for key in ("network_g", *source.network_keys):
-        options.warn(_check_registered(registry.ARCH_REGISTRY, key, opt.get(key)))
+        options.warn(check_registered(registry.ARCH_REGISTRY, key, opt.get(key)))
     for key, section in _losses(opt):
-        options.warn(_check_registered(registry.LOSS_REGISTRY, key, section))
+        options.warn(check_registered(registry.LOSS_REGISTRY, key, section))
     data = basicsr_sections.check_datasets(options)
+    _check_colors(options)
     check_output_names(opt)
     _check_batch(options)
     _check_student_start(options)
@@ -71,35 +73,23 @@ def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return stock + [(f"train.distill_opt.{name}", section) for name, section in terms.items()]
 
 
-def _check_registered(names: Any, key: str, section: Any) -> list[str]:
-    """Check that the class is there and takes the arguments that the options give it; warnings of what it may not."""
-    cls = basicsr_sections.find_class(names, key, section)
-    if "distill_opt" in key:
-        _refuse_two_meanings(cls, key, section["type"])
-    arguments = {k: v for k, v in section.items() if k != "type"}
-    if "distill_opt" in key:
-        arguments = {k: v for k, v in arguments.items() if k not in sections.TermSection.model_fields}
-    if names is registry.LOSS_REGISTRY:
-        check_section(sections.LossArguments, key, arguments)
-    near_misses = check_arguments(cls, arguments, key)
-    if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns when it is built for the run
-                cls(**arguments)
-        except OptionsError as error:  # it names the argument itself
-            raise OptionsError(f"{key}.{error.key}", error.value, error.problem, error.remedy) from error
-        except ValueError as error:
-            raise OptionsError(key, arguments, str(error), "Correct the term.") from error
-    return near_misses
+def _refuse_adversarial_training(opt: Mapping[str, Any]) -> None:
+    """Refuse keys of BasicSR's GAN models, which DistillModel would pass over."""
+    for section, where in ((opt, ""), (opt["train"], "train."), (opt["path"], "path.")):
+        for key in GAN_KEYS:
+            if section.get(key) is not None:
+                problem = "adversarial training is not supported by DistillModel: it has no discriminator"
+                raise OptionsError(where + key, section[key], problem, "Remove it.")
 
 
-def _refuse_two_meanings(cls: Any, key: str, name: str) -> None:
-    """A term of a name that was the plugin's may be meant for either class; only who wrote the options knows."""
-    if name in TAKEN:
-        problem = f"{cls.__module__} has registered a loss of this name, beside the plugin's"
-        remedy = f"Write {registered_name(name)} for the plugin's, or register the other under another name."
-        raise OptionsError(f"{key}.type", name, problem, remedy)
+def _check_colors(options: RunOptions) -> None:
+    """A network has one number of channels, in training and in validation."""
+    gray = options.stock.train_set.color == "y"
+    for phase, section in options.raw["datasets"].items():
+        if section.get("type") != "SingleImageDataset" and (section.get("color") == "y") != gray:
+            problem = f"the training set has color: {options.stock.train_set.color or 'rgb'}"
+            remedy = f"Write color: {'y' if gray else 'rgb'}."
+            raise OptionsError(f"datasets.{phase}.color", section.get("color", MISSING), problem, remedy)
 
 
 def _device(num_gpu: int) -> torch.device:
@@ -181,9 +171,10 @@ def _check_processes(options: RunOptions) -> None:
 
 
 def _check_every_iteration_has_a_loss(options: RunOptions) -> None:
-    train, terms = options.stock.train, options.ours.terms.values()
-    if train.pixel_opt or train.perceptual_opt:
+    train, terms = options.stock.train, list(options.ours.terms.values())
+    if any(section and not weightless(section) for section in (train.pixel_opt, train.perceptual_opt)):
         return
+    terms = [term for term in terms if term.balance is not None or not weightless(term.loss_options())]
     last = int(train.total_iter)
     for iteration in (1, *(term.stop + 1 for term in terms if term.stop is not None)):  # where a gap would begin
         if iteration <= last and not any(term.is_active(iteration) for term in terms):
@@ -194,8 +185,10 @@ def _check_every_iteration_has_a_loss(options: RunOptions) -> None:
 
 def _check_balances(options: RunOptions) -> None:
     for name, term in options.ours.terms.items():
-        if term.balance is not None and not options.stock.train.pixel_opt:
-            problem = "it is measured against pixel_opt's gradient, and there is no train.pixel_opt"
+        pixel_opt = options.stock.train.pixel_opt
+        if term.balance is not None and (not pixel_opt or weightless(pixel_opt)):
+            lacks = "train.pixel_opt has loss_weight 0" if pixel_opt else "there is no train.pixel_opt"
+            problem = f"it is measured against pixel_opt's gradient, and {lacks}"
             remedy = "Add pixel_opt, or give the term a loss_weight instead."
             raise OptionsError(f"train.distill_opt.{name}.balance", term.balance.model_dump(), problem, remedy)
 
@@ -205,7 +198,10 @@ def _check_keep_best(options: RunOptions) -> None:
     section, stock = options.ours.checkpoints, options.stock
     if section.keep_best is None:
         return
-    if stock.val is None or section.keep_best not in stock.metrics:
+    if stock.val is None or all(phase == "train" for phase in stock.run.datasets):
+        problem, remedy = "nothing is validated", "Add val and a validation set, or remove keep_best."
+        raise OptionsError("checkpoints.keep_best", section.keep_best, problem, remedy)
+    if section.keep_best not in stock.metrics:
         problem, near = "it is no metric of val.metrics", nearest(section.keep_best, stock.metrics)
         raise OptionsError("checkpoints.keep_best", section.keep_best, problem, near)
     if section.keep_last is None:

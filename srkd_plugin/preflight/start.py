@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel.rank_facts import raise_first_error, told_by_all
 from srkd_plugin.preflight.on_all_ranks import check_on_all_ranks
-from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.run_checks import check
+from srkd_plugin.preflight.testing import check_test
 from srkd_plugin.utils.owner import own_until_exit
 
 
@@ -29,15 +28,15 @@ def check_start(opt: Mapping[str, Any]) -> None:
     """
     _refuse_forgotten_launcher(opt)
     if opt["is_train"]:
-        _say_warnings(check_on_all_ranks(check, opt))
+        _say(check_on_all_ranks(check, opt).warnings, opt["rank"])
     else:
-        check_output_names(opt)
+        _say(check_test(opt, of_ours=True)[1], opt["rank"])
     _own_folder(opt)
 
 
-def _say_warnings(options: RunOptions) -> None:
+def _say(warnings: list[str], rank: int) -> None:
     """Print a warning; the logger is the trainer's, as whoever asks for it first decides whether it has a file."""
-    for warning in options.warnings if options.stock.run.rank == 0 else ():
+    for warning in warnings if rank == 0 else ():
         print(f"srkd_plugin: warning: {warning}", file=sys.stderr, flush=True)
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import tiny
 
-from srkd_plugin.options import reference, sections, stock_sections
+from srkd_plugin.options import reference, sections, stock_sections, stock_types
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,10 @@ def test_every_key_has_a_meaning(script):
 
 
 def test_every_stock_section_is_in_their_table():
-    models = {m for m in vars(stock_sections).values() if isinstance(m, type) and issubclass(m, stock_sections._Stock)}
-    assert models - {stock_sections._Stock} == {model for _, model in stock_sections.STOCK_SECTIONS}
+    models = {
+        m for m in vars(stock_sections).values() if isinstance(m, type) and issubclass(m, stock_types.StockSection)
+    }
+    assert models - {stock_types.StockSection} == {model for _, model in stock_sections.STOCK_SECTIONS}
 
 
 def scaled(loss_weight, sharpness):

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from basicsr.utils import options as stock_options
 
-from srkd_plugin.cli import check as check_command
+from srkd_plugin.cli.main import main
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_test_writes_below_results_alone(opt, key, value, says, tmp_path, monk
     assert ended.value.code == 2
     assert says in capfd.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["options.yml"]
-    assert check_command.main(["-opt", str(tmp_path / "options.yml"), "--root", str(tmp_path)]) == 2
+    assert main(["check", "-opt", str(tmp_path / "options.yml"), "--root", str(tmp_path)]) == 2
     assert says in capfd.readouterr().err
 
 

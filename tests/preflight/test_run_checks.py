@@ -365,3 +365,17 @@ def test_a_world_size_that_num_gpu_does_not_say(good, monkeypatch):
     opt = changed(changed(changed(good, "dist", True), "world_size", 2), "num_gpu", 3)
     with pytest.raises(OptionsError, match="num_gpu = 3: the launcher has started 2 processes, one per GPU"):
         run_checks.check(opt)
+
+
+ODD = {
+    "train/pixel_opt/loss_weight": (0, "train.pixel_opt: its weight is 0: it is computed and adds nothing"),
+    "train/optim_g/lr": (2, "train.optim_g.lr = 2.0: a learning rate above 1 is rare."),
+    "train/optim_g/weight_decay": (3, "train.optim_g.weight_decay = 3.0: a weight decay above 1 is rare."),
+}
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_what_is_merely_odd_is_a_warning(good, path):
+    value, line = ODD[path]
+    (warning,) = run_checks.check(changed(good, path, value)).warnings
+    assert warning.startswith(line)
