@@ -83,7 +83,7 @@ class Val(StockSection):
     """Save the student's images."""
     suffix: Optional[str] = None
     """Ending of the names of saved images."""
-    metrics: Optional[dict[str, dict[str, Any]]] = None
+    metrics: Optional[dict[str, Any]] = None
     """Metrics by the name under which they are logged."""
     pbar: bool = True
     """Show a progress bar."""

@@ -117,8 +117,8 @@ def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
 def _smallest(found: Optional[FoundPairs]) -> tuple[str, Size]:
     """Name and size of the GT image with the shortest side."""
     assert found is not None
-    index = min(range(len(found.images)), key=lambda i: min(found.images.size(GT, i)))
-    return found.images.name(index), found.images.size(GT, index)
+    _, name, index = min((min(found.images.size(GT, i)), found.images.name(i), i) for i in range(len(found.images)))
+    return name, found.images.size(GT, index)
 
 
 def _try_on(
