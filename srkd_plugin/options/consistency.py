@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from srkd_plugin.errors import OptionsError
-
-if TYPE_CHECKING:
-    from srkd_plugin.options.run_options import StockOptions
+from srkd_plugin.options.stock_options import StockOptions
 
 MANY_WORKERS = 16
 """Reading processes that are not many on any machine."""

@@ -14,22 +14,8 @@ from srkd_plugin.options.consistency import check_consistency, oddities
 from srkd_plugin.options.key_names import near_misses
 from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.options.stock_options import StockOptions
 from srkd_plugin.options.validate import check_section, refuse_nonfinite
-
-
-@dataclass(frozen=True)
-class StockOptions:
-    """BasicSR's sections of a training run's options."""
-
-    run: stock_sections.Run
-    path: stock_sections.Paths
-    train: stock_sections.Train
-    optim_g: stock_sections.Optimizer
-    scheduler: stock_sections.Scheduler
-    logger: stock_sections.Logger
-    val: Optional[stock_sections.Val]
-    metrics: dict[str, stock_sections.Metric]
-    train_set: stock_sections.TrainSet
 
 
 @dataclass(frozen=True)
