@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srkd_plugin.cli.parser import Parser, add_command, add_commands, positive_int
+from srkd_plugin.cli.parser import Parser, add_command, add_commands, device, positive_int
 
 if TYPE_CHECKING:
     from srkd_plugin.teacher_cache.make import CacheJob
@@ -69,7 +69,7 @@ def _add_making(parser: Parser) -> None:
     parser.add_argument("--with-images", action="store_true", help="store decoded HR and LR too: a faster loader")
     parser.add_argument("--tile", type=positive_int, metavar="N", help="side of tiles in LR pixels (default: no tiles)")
     parser.add_argument("--overlap", type=int, default=32, metavar="N", help="what a tile sees beyond (%(default)s)")
-    parser.add_argument("--device", help="e.g. cpu or cuda:0 (default: cuda where it is there)")
+    parser.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
 
 
 def _make(args: argparse.Namespace) -> int:
@@ -104,8 +104,8 @@ def _job(args: argparse.Namespace) -> CacheJob:
     chosen = {name: getattr(args, name) for name in Making.model_fields}
     making = check_section(Making, f"srkd cache {args.kind}", chosen)
     processes = torchrun.join()
-    device = torch.device(args.device or (f"cuda:{processes.rank}" if torch.cuda.is_available() else "cpu"))
-    return CacheJob(read_options(args.opt), args.out, making, device, processes)
+    where = torch.device(args.device or (f"cuda:{processes.rank}" if torch.cuda.is_available() else "cpu"))
+    return CacheJob(read_options(args.opt), args.out, making, where, processes)
 
 
 def _info(args: argparse.Namespace) -> int:

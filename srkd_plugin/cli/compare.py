@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from srkd_plugin.cli.parser import Parser, describe
+from srkd_plugin.cli.parser import Parser, describe, positive_int
 
 DESCRIPTION = """\
 Compare SR images of several systems: a table of PSNR (Y channel) and a sheet of enlarged crops.
@@ -24,7 +24,9 @@ def add_arguments(parser: Parser) -> None:
     folder = {"type": Path, "required": True, "metavar": "DIR"}
     parser.add_argument("--gt", aliases=("--hr",), help="folder of HR images", **folder)
     parser.add_argument("--lq", aliases=("--lr",), help="folder of LR images of the same names", **folder)
-    parser.add_argument("--scale", type=int, required=True, help="SR factor; also the border that PSNR leaves out")
+    parser.add_argument(
+        "--scale", type=positive_int, required=True, help="SR factor; also the border that PSNR leaves out"
+    )
     parser.add_argument(
         "--system", type=_system, action="append", default=[], metavar="NAME=DIR", help="its SR images; repeatable"
     )

@@ -42,6 +42,9 @@ def run_command(command: Callable[[], int], on_interrupt: str = "the same comman
         if not _output_is_gone():
             raise  # another pipe, e.g. that of a worker
         return FAILED
+    except OSError as error:  # a path that cannot be: below a file, too long, not allowed
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("; ".join(filter(None, ("interrupted", on_interrupt))), file=sys.stderr)
         return INTERRUPTED

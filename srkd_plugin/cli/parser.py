@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--"):
                 self._spellings["--" + name[2:].replace("-", "_")] = name
         self._spellings.update(dict.fromkeys(aliases, names[0] if names else ""))
+        if keywords.get("type") is Path:
+            keywords["type"] = path  # an empty one would be the working directory
         return super().add_argument(*names, **keywords)
 
     def parse_known_args(  # type: ignore[override]  # typeshed has overloads for other namespaces
@@ -45,6 +48,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with one line and exit code 2."""
         self.exit(BAD_INPUT, f"error: {message}; see {self.prog} --help\n")
+
+
+def path(text: str) -> Path:
+    """Argparse type of a path that is not empty, as it is where a shell's variable is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+def device(text: str) -> str:
+    """Argparse type of a device that torch knows, e.g. ``cpu`` or ``cuda:0``."""
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; write e.g. cpu or cuda:0")
+    return text
 
 
 def add_commands(parser: Parser, description: str, examples: str) -> Any:

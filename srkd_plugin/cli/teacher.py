@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from srkd_plugin.cli.exit_codes import FAILED
-from srkd_plugin.cli.parser import Parser, add_command, add_commands
+from srkd_plugin.cli.parser import Parser, add_command, add_commands, device
 
 VERIFY_HELP = """\
 Measure the teacher of an options file on a benchmark set, and compare it with the model zoo's figure for its file.
@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
         "--lq", aliases=("--lr",), type=Path, metavar="PATH", help="folder or LMDB of LR images, of the same names"
     )
     verify.add_argument("--set", metavar="NAME", help="Set5, ... or DIV2K100 (default: as the path of --gt says)")
-    verify.add_argument("--device", help="e.g. cpu or cuda:0 (default: cuda where it is there)")
+    verify.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
     convert = add_command(commands, "convert", _convert, "official .pt, BasicSR's .pth", CONVERT_HELP, CONVERT_EXAMPLES)
     convert.add_argument("weights", type=Path, help="official .pt or BasicSR .pth file")
     convert.add_argument("--out", type=Path, metavar="FILE", help="write the other format here (default: only look)")
@@ -69,8 +69,8 @@ def _verify(args: argparse.Namespace) -> int:
 
     opt = read_options(args.opt)
     hr, lr = (args.gt, args.lq) if args.gt is not None else validation_folders(opt)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    report = verify_teacher(opt, hr, lr, args.set, device)
+    where = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    report = verify_teacher(opt, hr, lr, args.set, where)
     print(report.describe())
     return FAILED if report.faults else 0
 

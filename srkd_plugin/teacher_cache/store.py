@@ -77,7 +77,15 @@ def stored_bytes(values: int) -> int:
 
 
 def unfinished(folder: Path) -> Path:
-    """Where a cache is while it is being made."""
+    """Where a cache is while it is being made.
+
+    Raises:
+        InputError: It would have no name, as ``.`` has none.
+    """
+    if not folder.name:
+        raise InputError(
+            "--out", str(folder), "it names no cache", "Give a path that ends in a name, e.g. teacher.lmdb."
+        )
     return folder.with_name(folder.name + UNFINISHED)
 
 

@@ -28,6 +28,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; an earlier file of that name is untouched.
     """
+    _refuse_what_is_no_file(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with _open_locked(unfinished) as file:
@@ -37,6 +38,14 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             os.replace(unfinished, path)  # while it is locked: remove_unfinished of another process leaves it alone
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Refuse to put a file in the place of a folder, a device or a pipe: ``os.replace`` would do it to /dev/null."""
+    if not path.name or path.is_dir():
+        raise InputError("output", str(path), "it is a folder", "Give the path of a file.")
+    if path.exists() and not path.is_file():
+        raise InputError("output", str(path), "it is a device or a pipe, and not a file", "Give the path of a file.")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -83,6 +83,12 @@ def owner_of(output: Path) -> Optional[str]:
     return None
 
 
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in what is there of the folders above it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
 def _take(option: str, output: Path) -> bool:
     """Whether a lock was taken, which must be released."""
     global _own_pid
@@ -100,6 +106,9 @@ def _take(option: str, output: Path) -> bool:
             remedy = "Wait for it or end it, or choose another name or folder."
             raise InputError(option, str(output), problem, remedy) from error
         reason = error.strerror or error
+        if error.filename is not None and not _is_writable(file.parent):  # the output cannot be written, either
+            problem = f"it cannot be written ({reason})"
+            raise InputError(option, str(output), problem, "Choose another place, or allow it.") from error
         print(
             f"srkd_plugin: warning: {file} cannot be locked ({reason}): "
             f"see to it yourself that no other process writes to {output}",

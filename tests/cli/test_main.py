@@ -1,5 +1,6 @@
 """The command ``srkd`` as a whole: its help, what it imports, its flags, its exit codes, and where it is found."""
 
+import os
 import re
 import subprocess
 import sys
@@ -168,3 +169,34 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
     tiny.run_ok("-m", "srkd_plugin", "options", "copy", "--all", "mine", python=python, cwd=tmp_path, PYTHONPATH="")
     assert {str(file.relative_to(tmp_path / "mine")) for file in (tmp_path / "mine").rglob("*.yml")} <= shared
     assert (tmp_path / "mine/tables/cpu.yml").read_bytes() == (options / "tables/cpu.yml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["schema", "--out", "{tmp}"], "it is a folder"),
+        (["schema", "--out", "."], "it is a folder"),
+        (["schema", "--out", "{tmp}/pipe"], "a device or a pipe"),
+        (["schema", "--out", "{tmp}/file/x"], "file"),
+        (["schema", "--out", "{tmp}/" + 300 * "x"], "too long"),
+        (["prepare", "demo", "--out", "{tmp}/file/x"], "it cannot be written"),
+        (["options", "copy", "--all", ""], "the path is empty"),
+        (["prepare", "demo", "--out", ""], "the path is empty"),
+        (["cache", "info", ""], "the path is empty"),
+        (["teacher", "verify", "-opt", "{tmp}/file", "--device", "9"], "'9' is no device"),
+        (["cache", "make", "-opt", "{tmp}/file", "--device", "x"], "'x' is no device"),
+        (["compare", "--gt", "{tmp}", "--lq", "{tmp}", "--scale", "0"], "--scale"),
+    ],
+)
+def test_paths_and_values_that_cannot_be_are_one_line(arguments, says, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    try:
+        code = main([argument.format(tmp=tmp_path) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    errors = capsys.readouterr().err
+    assert (code, errors.count("\n"), sorted(tmp_path.iterdir())) == (2, 1, before), errors
+    assert errors.startswith("error: ") and says in errors
