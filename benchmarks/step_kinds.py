@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, Callable
 
 import torch
 from timing import Step
 from torch import Tensor, nn
+
+from srkd_plugin.distill.targets.source import Targets, TargetSource, register
 
 SCALE = 2
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "upscale": SCALE, "img_range": 255.0}
@@ -77,9 +80,29 @@ def _options(size: str, device: str, model_type: str, cached: bool = False) -> d
         opt.update(network_t=network_options(*shape["teacher"]), teacher={"random_init": True})
         opt["train"]["distill_opt"] = {"contrastive": {"type": "ContrastiveLoss", "loss_weight": 10.0}}
     if cached:
-        opt.pop("teacher")
-        opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher="none.lmdb")
+        for key in ("teacher", "network_t"):
+            opt.pop(key)
+        opt[ImagesOfTheBatch.key] = {}
     return opt
+
+
+@register
+class ImagesOfTheBatch(TargetSource):
+    """The teacher's images as a cache's data set puts them into the batch; here no cache lies on the disk."""
+
+    key = "images_of_the_batch"
+    batch_keys = ("teacher",)
+
+    def describe(self) -> dict[str, Any]:
+        """Its name alone."""
+        return {"type": self.key}
+
+    def build(self, device: torch.device) -> None:
+        """Nothing."""
+
+    def targets(self, batch: Mapping[str, Any], with_maps: bool) -> Targets:
+        """Take the batch's images."""
+        return Targets(batch["teacher"], {})
 
 
 def _batch(size: str, with_teacher: bool = False) -> dict[str, Tensor]:

@@ -164,7 +164,7 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
 
     tiny.run_ok("-m", "venv", "--without-pip", tmp_path / "env", cwd=tmp_path)
     (python,) = (tmp_path / "env").glob("*/python")
-    pip = ["-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    pip = ["-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel]
     tiny.run_ok(*pip, cwd=tmp_path, PYTHONPATH="")
     tiny.run_ok("-m", "srkd_plugin", "options", "copy", "--all", "mine", python=python, cwd=tmp_path, PYTHONPATH="")
     assert {str(file.relative_to(tmp_path / "mine")) for file in (tmp_path / "mine").rglob("*.yml")} <= shared

@@ -32,7 +32,7 @@ def in_the_matrix(test):
 
 @pytest.fixture
 def options(data):
-    """Of a run, with ``train`` changed; the student is as small as it can be."""
+    """Options of a run, with ``train`` changed; the student is as small as it can be."""
 
     def make(schedule, warmup=-1, total_iter=END, **train):
         opt = tiny.distill_options(data, None)
