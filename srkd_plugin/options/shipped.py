@@ -65,6 +65,8 @@ def copy_options(names: Sequence[str], to: Path, replace: bool = False) -> list[
         if stem not in known:
             raise InputError("NAME", name, "there is no such options file", nearest(stem, known))
         copies[to / f"{stem}.yml"] = known[stem].file.read_bytes()
+        for listing in _listings(known[stem].file):
+            copies[(to / stem).with_name(listing.name)] = listing.read_bytes()
     schema = _folder() / SCHEMA
     if schema.is_file():
         copies[to / SCHEMA] = schema.read_bytes()
@@ -75,6 +77,12 @@ def copy_options(names: Sequence[str], to: Path, replace: bool = False) -> list[
     for file, content in changed.items():
         write_atomically(file, content)
     return list(copies)
+
+
+def _listings(file: Path) -> list[Path]:
+    """Lists of images that lie beside an options file and are named in it (``meta_info_file``)."""
+    text = file.read_text("utf-8")
+    return [beside for beside in sorted(file.parent.glob("*.txt")) if beside.name in text]
 
 
 def _holds(file: Path, content: bytes) -> bool:

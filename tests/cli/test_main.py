@@ -160,7 +160,8 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
     assert all(re.match(r"srkd_plugin(-.*\.(data|dist-info))?$", top) for top in tops), tops
     shared = {name.split("/share/srkd_plugin/options/")[1] for name in names if "/share/" in name}
     options = tiny.PROJECT / "options"
-    assert {str(file.relative_to(options)) for file in options.rglob("*.yml")} <= shared
+    wanted = [*options.rglob("*.yml"), *options.glob("tables/*.txt")]
+    assert {str(file.relative_to(options)) for file in wanted} <= shared
 
     tiny.run_ok("-m", "venv", "--without-pip", tmp_path / "env", cwd=tmp_path)
     (python,) = (tmp_path / "env").glob("*/python")
@@ -168,6 +169,7 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
     tiny.run_ok(*pip, cwd=tmp_path, PYTHONPATH="")
     tiny.run_ok("-m", "srkd_plugin", "options", "copy", "--all", "mine", python=python, cwd=tmp_path, PYTHONPATH="")
     assert {str(file.relative_to(tmp_path / "mine")) for file in (tmp_path / "mine").rglob("*.yml")} <= shared
+    assert list((tmp_path / "mine/tables").glob("meta_info_*.txt")), "lists of images go with the table that names them"
     assert (tmp_path / "mine/tables/cpu.yml").read_bytes() == (options / "tables/cpu.yml").read_bytes()
 
 
