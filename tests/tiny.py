@@ -19,6 +19,19 @@ import torch
 import yaml
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
+SWINIR = {
+    "type": "SwinIR",
+    "img_size": 16,
+    "window_size": 8,
+    "upsampler": "pixelshuffledirect",
+    "upscale": 2,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "mlp_ratio": 2,
+    "img_range": 1.0,
+}
+"""A network that takes sides of a multiple of 8 only, and whose layers give tokens."""
 TEACHER = {**STUDENT, "num_feat": 12, "num_block": 2}
 PROJECT = Path(__file__).resolve().parent.parent
 

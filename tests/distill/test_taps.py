@@ -315,20 +315,6 @@ def test_good_feature_terms_pass_the_check(opt, tmp_path):
     assert set(run_checks.check(tiny.parsed(opt, tmp_path)).ours.terms) == {"fitnet", "fakd"}
 
 
-SWINIR = {
-    "type": "SwinIR",
-    "img_size": 16,
-    "window_size": 8,
-    "upsampler": "pixelshuffledirect",
-    "upscale": 2,
-    "embed_dim": 12,
-    "depths": [2],
-    "num_heads": [2],
-    "mlp_ratio": 2,
-    "img_range": 1.0,
-}
-
-
 @pytest.mark.parametrize(
     ("taps", "says"),
     [
@@ -337,7 +323,7 @@ SWINIR = {
     ],
 )
 def test_a_connector_of_tokens_is_one_line(opt, tmp_path, taps, says):
-    opt["network_g"] = SWINIR
+    opt["network_g"] = tiny.SWINIR
     opt["datasets"]["train"]["gt_size"] = 16
     opt["train"]["distill_opt"] = {"f": {"type": "FeatureLoss", "taps": taps, "connector": {}}}
     if says is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from processes import is_running
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.worker_pool import WorkerKilled, default_workers, map_images
@@ -81,15 +82,6 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     parent.wait()
     for file in tmp_path.iterdir():
         wait_until(lambda pid=int(file.name): not is_running(pid))
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")  # where nobody collects orphans, they stay as zombies
-    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 def test_no_worker_is_started_for_a_few_items():

@@ -19,19 +19,6 @@ from srkd_plugin.teacher_cache.encoding import decode
 from srkd_plugin.teacher_cache.make import make_cache
 from srkd_plugin.teacher_cache.store import CacheReader
 
-SWINIR = {
-    "type": "SwinIR",
-    "img_size": 16,
-    "window_size": 8,
-    "upsampler": "pixelshuffledirect",
-    "upscale": 2,
-    "embed_dim": 12,
-    "depths": [2],
-    "num_heads": [2],
-    "mlp_ratio": 2,
-    "img_range": 1.0,
-}
-
 
 class Needs(nn.Module):
     """An SR network of factor 2 that takes sides of a multiple only."""
@@ -48,7 +35,7 @@ class Needs(nn.Module):
 
 def swinir(window=8):
     torch.manual_seed(0)
-    arguments = {**SWINIR, "window_size": window}
+    arguments = {**tiny.SWINIR, "window_size": window}
     del arguments["type"]
     return SwinIR(**arguments).eval()
 
@@ -107,7 +94,7 @@ def test_a_cache_of_such_a_teacher_has_whole_images(data, tmp_path):
     net = swinir()
     torch.save({"params": net.state_dict()}, tmp_path / "t.pth")
     opt = tiny.distill_options(data, tmp_path / "t.pth")
-    opt["network_t"] = SWINIR
+    opt["network_t"] = tiny.SWINIR
     make_cache(cached.job(opt, tmp_path / "c.lmdb", storage="float16"))  # LQ images are 24 x 20
     reader = CacheReader("c", tmp_path / "c.lmdb")
     lq = torch.from_numpy(read_bgr(data / "LR/im0.png")[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -119,7 +106,7 @@ def test_a_cache_of_such_a_teacher_has_whole_images(data, tmp_path):
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_such_a_student_is_validated_as_basicsrs_swinir_model(data, teacher_file, tmp_path, ema):
     opt = tiny.distill_options(data, teacher_file)
-    opt["network_g"], opt["train"]["ema_decay"] = SWINIR, ema
+    opt["network_g"], opt["train"]["ema_decay"] = tiny.SWINIR, ema
     model = tiny.model(opt, tmp_path)
     lq = torch.rand(1, 3, 20, 27)
     model.lq = lq
@@ -133,9 +120,9 @@ def test_such_a_student_is_validated_as_basicsrs_swinir_model(data, teacher_file
 def test_crops_that_such_a_network_cannot_take_are_refused_before_the_run(data, tmp_path, which):
     torch.save({"params": swinir().state_dict()}, tmp_path / "t.pth")
     opt = tiny.distill_options(data, tmp_path / "t.pth")
-    opt["network_t"] = SWINIR
+    opt["network_t"] = tiny.SWINIR
     if which == "network_g":
-        opt["network_g"] = SWINIR
+        opt["network_g"] = tiny.SWINIR
     opt["datasets"]["train"]["gt_size"] = 40
     with pytest.raises(
         OptionsError, match=rf"gt_size = 40: .* 20 LQ pixels.* {which} takes multiples of 8. Write .* 32"

@@ -40,7 +40,7 @@ def test_whole_numbers_may_be_written_as_floats(opt):
 def test_the_model_gets_what_the_check_has_read(opt):
     """BasicSR copies the options in between, and adds a key."""
     first = reader.read(opt)
-    for_model = copy.deepcopy({**opt, "root_path": "/root/of/basicsr"})
+    for_model = copy.deepcopy({**opt, "root_path": "/parent/of/basicsr"})
     again = reader.read(for_model)
     assert again.ours is first.ours and again.stock is first.stock
     assert again.raw is for_model

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import is_running
 
 SCRIPT = """
 import os, sys, time
@@ -45,15 +45,6 @@ if __name__ == "__main__":
     for batch in loader:
         pass
 """
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")  # where nobody collects orphans, they stay as zombies
-    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 def wait_until(condition):
