@@ -1,0 +1,1 @@
+"""Size, cost and latency of a student beside its teacher."""

@@ -1,0 +1,1 @@
+"""INT8: fake quantisation of a student, its ranges, and what is written of it to ONNX."""

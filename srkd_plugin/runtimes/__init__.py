@@ -1,0 +1,1 @@
+"""What upscales images with a finished model: torch, onnxruntime, ncnn; whole images or tiles."""

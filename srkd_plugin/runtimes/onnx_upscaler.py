@@ -1,0 +1,75 @@
+"""A model that runs in onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.runtimes.upscaler import check_images
+from srkd_plugin.utils.extras import require
+
+PROBE = 16
+"""Side of the image by which the scale is found where the size is free."""
+
+
+class OnnxUpscaler:
+    """An ONNX file with one image input and one image output, NCHW in 0..1, on the CPU.
+
+    Args:
+        model: The file, or its content.
+        threads: Threads of one operator; None: as many as onnxruntime likes.
+        name: See :class:`~srkd_plugin.runtimes.upscaler.Upscaler`.
+
+    Raises:
+        InputError: onnxruntime is not installed; or the file is not such a model.
+    """
+
+    def __init__(
+        self, model: Union[Path, bytes], threads: Optional[int] = None, name: str = "onnxruntime float32"
+    ) -> None:
+        runtime = require("onnxruntime", "export", "running ONNX files")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        shown = "the model" if isinstance(model, bytes) else str(model)
+        try:
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class for each kind, without a common one
+            problem = f"onnxruntime cannot load it ({' '.join(str(error).split())[:200]})"
+            raise InputError("--model", shown, problem, "Give a whole ONNX file.") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+            problem = "it has not one image as its input and one as its output"
+            raise InputError("--model", shown, problem, "Give a file that srkd export wrote.")
+        self.name = name
+        self._input = inputs[0].name
+        self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
+        _, channels, height, width = inputs[0].shape
+        self.channels = channels if isinstance(channels, int) else 3
+        self.fixed_size: Optional[tuple[int, int]] = (
+            (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        )
+        self.scale = self._find_scale()
+
+    def _find_scale(self) -> int:
+        h, w = self.fixed_size or (PROBE, PROBE)
+        return self._run(np.zeros((1, self.channels, h, w), np.float32)).shape[-1] // w
+
+    def _run(self, lq: np.ndarray) -> np.ndarray:
+        inputs: dict[str, Any] = {self._input: lq.astype(self._dtype, copy=False)}
+        return self._session.run(None, inputs)[0].astype(np.float32, copy=False)
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        """Upscale images; see :class:`~srkd_plugin.runtimes.upscaler.Upscaler`.
+
+        Raises:
+            InputError: The model has a fixed size, and ``lq`` another.
+        """
+        check_images(lq, self.channels)
+        if self.fixed_size is not None and lq.shape[-2:] != self.fixed_size:
+            problem = f"the model takes {self.fixed_size[0]}x{self.fixed_size[1]} only"
+            raise InputError("images", lq.shape[-2:], problem, "Export it without --fixed.")
+        return self._run(lq)
