@@ -72,7 +72,8 @@ def write_student(path: Path, student: StudentFile) -> None:
     if path.suffix == ".safetensors":
         from safetensors.torch import save
 
-        write_atomically(path, save(weights, metadata={"format": "pt", KEY: described}))
+        # one entry only: safetensors writes several in an order that changes from process to process
+        write_atomically(path, save(weights, metadata={KEY: described}))
     elif path.suffix == ".pth":
         buffer = io.BytesIO()
         torch.save({"params": weights, KEY: described}, buffer)
