@@ -1,26 +1,45 @@
-"""BasicSR's flags of training and testing, as ``srkd train`` and ``srkd test`` take them."""
+"""BasicSR's flags of training and testing, as ``srkd train`` and ``srkd test`` take them, and the call of BasicSR."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from importlib import import_module
 
 from srkd_plugin.cli.exit_codes import run_command
 from srkd_plugin.cli.parser import Parser, existing_file
 
 
-def add_basicsr_flags(parser: Parser) -> None:
-    """Add the flags of BasicSR's ``parse_options``."""
+def add_basicsr_flags(parser: Parser, to_train: bool) -> None:
+    """Add the flags of BasicSR's ``parse_options``; those that do nothing in a test are understood, and not shown."""
+    resume, debug = "go on from the newest checkpoint, if there is one", "BasicSR's debug mode: 8 iterations, no logger"
     parser.add_argument(
         "-opt", aliases=("--opt",), type=existing_file, required=True, metavar="FILE", help="options file"
     )
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), help="pytorch: started by torchrun")
-    parser.add_argument("--auto-resume", action="store_true", help="go on from the newest checkpoint, if there is one")
-    parser.add_argument("--debug", action="store_true", help="BasicSR's debug mode: 8 iterations, no logger")
+    parser.add_argument("--auto-resume", action="store_true", help=resume if to_train else argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help=debug if to_train else argparse.SUPPRESS)
     parser.add_argument(
         "--force-yml", nargs="+", metavar="KEY:KEY=VALUE", help="options that replace those of the file"
     )
     parser.add_argument("--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch gives it
+
+
+def run_pipeline(purpose: str, args: argparse.Namespace) -> int:
+    """Run BasicSR's ``train_pipeline`` or ``test_pipeline`` in the working directory.
+
+    Args:
+        purpose: ``train`` or ``test``.
+        args: What :func:`add_basicsr_flags` has added, and in ``more`` the flags of forks.
+
+    Raises:
+        SystemExit: With code 2, after one line: the plugin cannot register, or the options file is wrong.
+    """
+    hand_over(args)
+    pipeline = getattr(import_module(f"basicsr.{purpose}"), f"{purpose}_pipeline")
+    pipeline(os.getcwd())
+    return 0
 
 
 def hand_over(args: argparse.Namespace) -> None:

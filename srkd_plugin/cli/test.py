@@ -5,10 +5,7 @@ For those who have BasicSR from pip only, whose own ``python -m basicsr.test`` w
 
 from __future__ import annotations
 
-import argparse
-import os
-
-from srkd_plugin.cli.basicsr_flags import add_basicsr_flags, hand_over
+from srkd_plugin.cli.basicsr_flags import add_basicsr_flags, run_pipeline
 from srkd_plugin.cli.parser import Parser, describe
 
 DESCRIPTION = """\
@@ -21,13 +18,5 @@ srkd test -opt options/test_student.yml
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``srkd test``."""
-    describe(parser, _run, DESCRIPTION, EXAMPLES)
-    add_basicsr_flags(parser)
-
-
-def _run(args: argparse.Namespace) -> int:
-    hand_over(args)
-    from basicsr.test import test_pipeline
-
-    test_pipeline(os.getcwd())
-    return 0
+    describe(parser, lambda args: run_pipeline("test", args), DESCRIPTION, EXAMPLES)
+    add_basicsr_flags(parser, to_train=False)

@@ -5,10 +5,7 @@ For those who have BasicSR from pip only, whose own ``python -m basicsr.train`` 
 
 from __future__ import annotations
 
-import argparse
-import os
-
-from srkd_plugin.cli.basicsr_flags import add_basicsr_flags, hand_over
+from srkd_plugin.cli.basicsr_flags import add_basicsr_flags, run_pipeline
 from srkd_plugin.cli.parser import Parser, describe
 
 DESCRIPTION = """\
@@ -24,13 +21,5 @@ torchrun --nproc_per_node=4 -m srkd_plugin train -opt options/distill_cl_l1.yml 
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``srkd train``."""
-    describe(parser, _run, DESCRIPTION, EXAMPLES)
-    add_basicsr_flags(parser)
-
-
-def _run(args: argparse.Namespace) -> int:
-    hand_over(args)
-    from basicsr.train import train_pipeline
-
-    train_pipeline(os.getcwd())
-    return 0
+    describe(parser, lambda args: run_pipeline("train", args), DESCRIPTION, EXAMPLES)
+    add_basicsr_flags(parser, to_train=True)

@@ -10,6 +10,7 @@ from basicsr.losses import build_loss
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.utils.building import build_section, first_line
 
 NO_IMAGES = ("weight", "weights", "mask", "target_is_real")
 """Names of arguments of a ``forward`` that take no image to compare with."""
@@ -108,15 +109,4 @@ def build_described_loss(key: str, section: Mapping[str, Any]) -> nn.Module:
     Raises:
         OptionsError: It cannot be built from these arguments.
     """
-    try:
-        return build_loss(dict(section))
-    except OptionsError:
-        raise
-    except Exception as error:  # whatever the loss makes of its arguments
-        problem = f"it cannot be built ({first_line(error)})"
-        raise OptionsError(key, dict(section), problem, "Correct its arguments.") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, or its class where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return build_section(build_loss, key, section)

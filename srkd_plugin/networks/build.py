@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from basicsr.archs import build_network
 from torch import nn
 
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.utils.building import build_section
 
 
 def build_described(key: str, section: Mapping[str, Any]) -> nn.Module:
@@ -22,13 +21,7 @@ def build_described(key: str, section: Mapping[str, Any]) -> nn.Module:
     Raises:
         OptionsError: It cannot be built from these arguments.
     """
-    try:
-        return build_network(copy.deepcopy(dict(section)))
-    except OptionsError:
-        raise
-    except Exception as error:  # whatever the architecture makes of its arguments
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise OptionsError(key, dict(section), f"it cannot be built ({lines[0]})", "Correct its arguments.") from error
+    return build_section(build_network, key, section)
 
 
 def describe_network(key: str, section: Mapping[str, Any], weights: Any) -> dict[str, Any]:

@@ -194,7 +194,6 @@ def test_options_that_parse_options_has_not_seen_are_one_line_or_an_error(tmp_pa
 def test_a_stock_run_after_one_of_ours_runs_the_stock_functions(data, opt, train, monkeypatch):
     """In one process, on a machine with CUDA as far as the options go."""
     monkeypatch.setattr(parse_options, "has_cuda", lambda: True)
-    monkeypatch.setattr(parse_options, "_check", lambda opt: None)
     for _ in range(2):
         model, seen = train(opt, 1)
         assert model.trainer_data.iters_per_epoch == 3 and len(seen) == 1

@@ -44,6 +44,15 @@ def test_flags_are_basicsrs(passed):
     assert passed("train", *(one.replace("_", "-") for one in every)) == every
 
 
+def test_flags_that_do_nothing_in_a_test_are_understood_and_not_offered(passed, capsys):
+    assert passed("test", "-opt", "o.yml", "--auto-resume", "--debug") == ["-opt", "o.yml", "--auto_resume", "--debug"]
+    for command, offered in (("train", True), ("test", False)):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert ("--auto-resume" in shown) == ("--debug" in shown) == offered, shown
+
+
 @pytest.mark.parametrize("command", ["train", "test"])
 def test_a_plugin_that_cannot_register_is_one_line_and_code_2(passed, monkeypatch, capsys, command):
     def fail():
