@@ -1,4 +1,4 @@
-"""``srkd doctor``: says what is installed, whether BasicSR finds the plugin, and what to do where it does not."""
+"""``srkd doctor``: says what is installed, where the documents are, and whether BasicSR finds the plugin or why not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from types import ModuleType
 from srkd_plugin import __version__, _autoload
 from srkd_plugin.cli.exit_codes import FAILED
 from srkd_plugin.cli.parser import Parser, describe
+from srkd_plugin.errors import InputError
+from srkd_plugin.utils.shared_files import shared_folder
 
 DESCRIPTION = """\
-Say which versions are installed, what the plugin has registered, whether BasicSR finds it by itself, and which GPUs
-there are. The exit code is 0 if BasicSR finds the plugin by itself, and 1 if it does not.
+Say which versions are installed, where the documents are, what the plugin has registered, whether BasicSR finds it by
+itself, and which GPUs there are. The exit code is 0 if BasicSR finds the plugin by itself, and 1 if it does not.
 """
 EXAMPLES = "srkd doctor"
 
@@ -34,6 +36,7 @@ def _run(args: argparse.Namespace) -> int:
     by_itself = any(getattr(finder, "is_srkd_finder", False) for finder in sys.meta_path)
     print(f"srkd-plugin {__version__}, BasicSR {_version('basicsr')}, torch {torch.__version__}")
     print(f"Python {platform.python_version()}, torchvision {_version('torchvision')}, GPU: {_gpus(torch)}")
+    print(f"documents: {_documents()}")
     try:
         from srkd_plugin import registration
     except ImportError as error:
@@ -54,6 +57,15 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # BasicSR can also be a checkout on the path
         return "(no package)"
+
+
+def _documents() -> str:
+    """Where the README and docs/ are; PyPI's page shows the README alone, whose links are relative."""
+    try:
+        docs = shared_folder("docs")
+    except InputError as error:
+        return str(error)
+    return f"{docs.parent / 'README.md'}, {docs}"
 
 
 def _gpus(torch: ModuleType) -> str:

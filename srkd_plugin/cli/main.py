@@ -37,7 +37,7 @@ DESCRIPTION = """\
 Knowledge distillation for super-resolution, as a plugin for BasicSR.
 """
 EPILOG = f"""\
-srkd COMMAND --help explains a command and has examples.
+srkd COMMAND --help explains a command and has examples; srkd doctor says where the documents are.
 
 Images are named as BasicSR's options name them: --gt is what dataroot_gt holds (ground truth, also called HR), --lq
 what dataroot_lq holds (low quality, also called LR). --hr and --lr are understood too, as are flags with underscores.

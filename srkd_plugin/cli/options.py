@@ -8,7 +8,7 @@ from pathlib import Path
 from srkd_plugin.cli.parser import Parser, add_command, add_commands
 
 LIST_HELP = """\
-List the options files that come with the plugin, each with the first line of its comment.
+List the options files that come with the plugin, each with what its comment begins with.
 """
 COPY_HELP = """\
 Copy options files that come with the plugin into a folder, e.g. beside your BasicSR checkout; tables go into its

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from srkd_plugin.errors import InputError, nearest
 from srkd_plugin.utils.files import write_atomically
+from srkd_plugin.utils.shared_files import shared_folder
 
-PACKAGE = Path(__file__).resolve().parent.parent
-SHARE = "share/srkd_plugin/options"
-"""Where a wheel puts them, below the environment."""
+FOLDER = "options"
 SCHEMA = "srkd.schema.json"
 """The JSON schema that the files name in their first line; it goes where they go."""
+SENTENCE_END = re.compile(r"[.?!](?=\s+[^a-z\s]|$)")
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,17 @@ class Shipped:
 
     @property
     def summary(self) -> str:
-        """The first line of its comment that is for people."""
+        """The sentences of its comment that begin in the first line that is for people."""
         comments = (line[1:].strip() for line in self.file.read_text("utf-8").splitlines() if line.startswith("#"))
-        return next((line for line in comments if line and not line.startswith("yaml-language-server")), "")
+        lines = list(dropwhile(_is_for_no_people, comments))
+        paragraph = list(takewhile(bool, lines))
+        text = " ".join(paragraph)
+        ends = (end.end() for end in SENTENCE_END.finditer(text) if end.end() >= len(paragraph[0]))
+        return text[: next(ends, None)]
+
+
+def _is_for_no_people(comment: str) -> bool:
+    return not comment or comment.startswith("yaml-language-server")
 
 
 def shipped_options() -> dict[str, Shipped]:
@@ -38,7 +47,7 @@ def shipped_options() -> dict[str, Shipped]:
     Raises:
         InputError: They are not there.
     """
-    folder = _folder()
+    folder = shared_folder(FOLDER)
     found = sorted([*folder.glob("*.yml"), *folder.glob("tables/*.yml")])
     names = (file.relative_to(folder).with_suffix("").as_posix() for file in found)
     return {name: Shipped(name, file) for name, file in zip(names, found)}
@@ -67,7 +76,7 @@ def copy_options(names: Sequence[str], to: Path, replace: bool = False) -> list[
         copies[to / f"{stem}.yml"] = known[stem].file.read_bytes()
         for listing in _listings(known[stem].file):
             copies[(to / stem).with_name(listing.name)] = listing.read_bytes()
-    schema = _folder() / SCHEMA
+    schema = shared_folder(FOLDER) / SCHEMA
     if schema.is_file():
         copies[to / SCHEMA] = schema.read_bytes()
     changed = {file: content for file, content in copies.items() if not _holds(file, content)}
@@ -87,20 +96,3 @@ def _listings(file: Path) -> list[Path]:
 
 def _holds(file: Path, content: bytes) -> bool:
     return file.is_file() and file.read_bytes() == content
-
-
-def _folder() -> Path:
-    """The folder of the shipped files: beside the package in a checkout, else where the wheel has put them."""
-    beside = PACKAGE.parent / "options"
-    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
-        return beside
-    try:
-        installed = files("srkd-plugin") or []
-    except PackageNotFoundError:
-        installed = []
-    stated = [Path(file.locate()) for file in installed if file.parent.as_posix().endswith(SHARE)]
-    for folder in [*(file.resolve().parent for file in stated), PACKAGE.parent / SHARE]:  # the latter: pip --target
-        if folder.is_dir():
-            return folder
-    problem = "the options files are neither beside the package nor installed with it"
-    raise InputError("srkd-plugin", str(PACKAGE), problem, "Install it again, with pip.")

@@ -20,11 +20,13 @@ from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import find_class
 from srkd_plugin.preflight.testing import check_test
+from srkd_plugin.utils.byte_sizes import readable_size
 from srkd_plugin.utils.owner import owner_of
 
 VALUE_RANGE = (
-    "images are in 0..1 here: divide a weight that is stated for images in 0..255 by 255 if its loss grows with the "
-    "images (L1 beside it does not change); ratios, cosines and affinities have the same weight in both"
+    "images are in 0..1 here, so L1 is 1/255 of what it is in 0..255. A weight that is stated for 0..255 beside L1 is "
+    "divided by 255 if its loss does not depend on the range (ratios, cosines, affinities), and stays as it is if its "
+    "loss grows with the images as L1 does"
 )
 BYTES = 4
 """Size of one parameter."""
@@ -194,8 +196,8 @@ def _training_lines(facts: Mapping[str, Any]) -> list[str]:
         text.append(f"value range: {VALUE_RANGE}")
     short = " MORE THAN IS FREE" if disk["needed"] > disk["free"] else ""
     text.append(
-        f"disk: {disk['checkpoints']} checkpoints of about {disk['checkpoint'] / 1e6:,.0f} MB are "
-        f"{disk['needed'] / 1e9:.1f} GB, {disk['free'] / 1e9:.1f} GB are free{short}"
+        f"disk: {disk['checkpoints']} checkpoints of about {readable_size(disk['checkpoint'])} are "
+        f"{readable_size(disk['needed'])}, {readable_size(disk['free'])} are free{short}"
     )
     return text
 

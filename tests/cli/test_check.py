@@ -44,6 +44,8 @@ def test_a_good_file(look, data, teacher_file, tmp_path):
         "would be renamed to tiny_distill_archived_<time>",
         "it goes on there after iteration 20",
         "an options file is code",
+        "is divided by 255 if its loss does not depend on the range",
+        "disk: 3 checkpoints of about 72.5 kB are 217.5 kB, ",
     ):
         assert part in printed.out
 

@@ -22,6 +22,7 @@ def test_the_state_of_the_installation(tmp_path):
     assert code == 0, shown
     assert f"torch {torch.__version__}\nPython {platform.python_version()}, torchvision " in shown
     assert re.search(r"GPU: (none|\S.*)\n", shown)
+    assert f"\ndocuments: {tiny.PROJECT / 'README.md'}, {tiny.PROJECT / 'docs'}\n" in shown
     assert f"registered in BasicSR: {', '.join(registration.names())}" in shown
     assert "BasicSR finds the plugin by itself: python basicsr/train.py" in shown
 

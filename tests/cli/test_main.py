@@ -158,7 +158,7 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
     assert "srkd = srkd_plugin.cli.main:main" in entries and "[torch.backends]" in entries
     tops = {name.split("/")[0] for name in names}
     assert all(re.match(r"srkd_plugin(-.*\.(data|dist-info))?$", top) for top in tops), tops
-    shared = {name.split("/share/srkd_plugin/options/")[1] for name in names if "/share/" in name}
+    shared = {name.split("/options/")[1] for name in names if "/share/srkd_plugin/options/" in name}
     options = tiny.PROJECT / "options"
     wanted = [*options.rglob("*.yml"), *options.glob("tables/*.txt")]
     assert {str(file.relative_to(options)) for file in wanted} <= shared
@@ -171,6 +171,13 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
     assert {str(file.relative_to(tmp_path / "mine")) for file in (tmp_path / "mine").rglob("*.yml")} <= shared
     assert list((tmp_path / "mine/tables").glob("meta_info_*.txt")), "lists of images go with the table that names them"
     assert (tmp_path / "mine/tables/cpu.yml").read_bytes() == (options / "tables/cpu.yml").read_bytes()
+    (readme,) = (tmp_path / "env").rglob("README.md")
+    links = re.findall(r"\]\(([^)#\s]+)", readme.read_text())
+    missing = [link for link in links if not link.startswith("http") and not (readme.parent / link).exists()]
+    assert len(links) > 20 and not missing, "the README's links lead somewhere in what is installed"
+    find = "from srkd_plugin.utils.shared_files import shared_folder; print(shared_folder('docs'))"
+    found = tiny.run_ok("-c", find, python=python, cwd=tmp_path, PYTHONPATH="")
+    assert found.strip() == str((readme.parent / "docs").resolve())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tiny
 
 from srkd_plugin.cli.main import main
 from srkd_plugin.options import shipped
+from srkd_plugin.utils import shared_files
 
 OPTIONS = tiny.PROJECT / "options"
 
@@ -19,6 +20,9 @@ def test_list_has_every_file_with_a_line_for_people(capsys):
     assert set(rows) == {str(file.relative_to(OPTIONS))[:-4] for file in OPTIONS.rglob("*.yml")}
     assert rows["distill_fakd"].startswith("EDSR 32x256 -> 16x64, x2, FAKD")
     assert not any("yaml-language-server" in summary for summary in rows.values())
+    assert all(summary.endswith(".") for summary in rows.values()), "a sentence is cut"
+    assert rows["distill_cl_cs"].endswith('Row "Ours (CS)" of the paper\'s Table 2, in a reading that trains.')
+    assert rows["demo_teacher"].endswith("with L1 alone. CPU, minutes.")
 
 
 def test_copy_by_name_and_all(tmp_path, capsys):
@@ -64,7 +68,7 @@ def test_the_schema_goes_where_the_files_go(tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped/a.yml").write_text("# yaml-language-server: $schema=srkd.schema.json\n# What it is.\na: 1\n")
     (tmp_path / "shipped" / shipped.SCHEMA).write_text("{}")
-    monkeypatch.setattr(shipped, "_folder", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "shared_folder", lambda name: tmp_path / "shipped")
     assert shipped.shipped_options()["a"].summary == "What it is."
     assert shipped.copy_options(["a"], tmp_path / "o") == [tmp_path / "o/a.yml", tmp_path / "o" / shipped.SCHEMA]
     assert (tmp_path / "o" / shipped.SCHEMA).read_text() == "{}"
@@ -74,13 +78,14 @@ def test_installed_files_are_found_and_where_there_are_none_it_is_said(tmp_path,
     import importlib.metadata
 
     package = tmp_path / "site/srkd_plugin"
-    monkeypatch.setattr(shipped, "PACKAGE", package)
+    monkeypatch.setattr(shared_files, "PACKAGE", package)
     record = importlib.metadata.PackagePath("../share/srkd_plugin/options/a.yml")
     record.dist = importlib.metadata.Distribution.at(tmp_path / "site/x.dist-info")
-    monkeypatch.setattr(shipped, "files", lambda name: [record])
+    monkeypatch.setattr(shared_files, "files", lambda name: [record])
     with pytest.raises(shipped.InputError, match="neither beside the package nor installed with it"):
         shipped.shipped_options()
-    for folder in (tmp_path / "site" / shipped.SHARE, tmp_path / shipped.SHARE):  # pip --target, then pip
+    share = f"{shared_files.SHARE}/options"
+    for folder in (tmp_path / "site" / share, tmp_path / share):  # pip --target, then pip
         folder.mkdir(parents=True)
         (folder / "a.yml").write_text("# What it is.\n")
         assert shipped.shipped_options()["a"].file == folder / "a.yml"
