@@ -29,7 +29,7 @@ torchrun --nproc_per_node=4 -m srkd_plugin cache make -opt options/distill_cl_l1
 REPAIR_HELP = """\
 Check a complete cache whole, say which images are damaged or made from other pixels, and make those again.
 
-It takes the flags that the cache was made with.
+How it was made is read from the cache; a flag that says something else is an error.
 """
 REPAIR_EXAMPLES = """\
 srkd cache repair -opt options/distill_cl_l1_cached.yml
@@ -51,24 +51,31 @@ def add_arguments(parser: Parser) -> None:
     _add_making(make)
     make.add_argument("--repair", action="store_true", help=argparse.SUPPRESS)  # before it was a command
     repair = add_command(commands, "repair", _repair, "check a cache and mend it", REPAIR_HELP, REPAIR_EXAMPLES)
-    _add_making(repair)
+    _add_making(repair, repair=True)
     info = add_command(commands, "info", _info, "say what a cache is of", INFO_HELP, INFO_EXAMPLES)
     info.add_argument("cache", type=Path, metavar="LMDB", help="the cache")
     info.add_argument("--json", action="store_true", help="print all that the cache says of itself, as JSON")
 
 
-def _add_making(parser: Parser) -> None:
+def _add_making(parser: Parser, repair: bool = False) -> None:
+    def told(default: str) -> str:
+        return "(as the cache says)" if repair else f"({default})"
+
     parser.add_argument(
         "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the training run"
     )
     parser.add_argument("--out", type=Path, metavar="LMDB", help="the cache (default: the options' dataroot_teacher)")
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="mean of the 8 flips and rotations: 8 times the work"
+        "--self-ensemble", action="store_true", default=None, help="mean of the 8 flips and rotations: 8 times the work"
     )
-    parser.add_argument("--storage", choices=("uint16", "float16", "uint8"), default="uint16", help="(%(default)s)")
-    parser.add_argument("--with-images", action="store_true", help="store decoded HR and LR too: a faster loader")
-    parser.add_argument("--tile", type=positive_int, metavar="N", help="side of tiles in LR pixels (default: no tiles)")
-    parser.add_argument("--overlap", type=int, default=32, metavar="N", help="what a tile sees beyond (%(default)s)")
+    parser.add_argument("--storage", choices=("uint16", "float16", "uint8"), help=told("uint16"))
+    parser.add_argument(
+        "--with-images", action="store_true", default=None, help="store decoded HR and LR too: a faster loader"
+    )
+    parser.add_argument(
+        "--tile", type=positive_int, metavar="N", help=f"side of tiles in LR pixels {told('default: no tiles')}"
+    )
+    parser.add_argument("--overlap", type=int, metavar="N", help=f"what a tile sees beyond {told('32')}")
     parser.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
 
 
@@ -87,25 +94,29 @@ def _make(args: argparse.Namespace) -> int:
 def _repair(args: argparse.Namespace) -> int:
     from srkd_plugin.teacher_cache.repair import repair_cache
 
-    repaired = repair_cache(_job(args))
+    repaired = repair_cache(_job(args, repair=True))
     print("\n".join([*map(str, repaired), f"{len(repaired)} images mended"]))
     return 0
 
 
-def _job(args: argparse.Namespace) -> CacheJob:
+def _job(args: argparse.Namespace, repair: bool = False) -> CacheJob:
     import torch
 
     from srkd_plugin.evaluate.verify_teacher import read_options
     from srkd_plugin.options.validate import check_section
     from srkd_plugin.parallel import torchrun
     from srkd_plugin.teacher_cache.info import Making
-    from srkd_plugin.teacher_cache.make import CacheJob
+    from srkd_plugin.teacher_cache.make import CacheJob, cache_folder
+    from srkd_plugin.teacher_cache.repair import making_of
 
-    chosen = {name: getattr(args, name) for name in Making.model_fields}
-    making = check_section(Making, f"srkd cache {args.kind}", chosen)
+    opt = read_options(args.opt)
+    flags = {name: value for name in Making.model_fields if (value := getattr(args, name)) is not None}
+    making = check_section(Making, f"srkd cache {args.kind}", flags)
+    if repair:
+        making = making_of(cache_folder(opt, args.out), flags)
     processes = torchrun.join()
     where = torch.device(args.device or (f"cuda:{processes.rank}" if torch.cuda.is_available() else "cpu"))
-    return CacheJob(read_options(args.opt), args.out, making, where, processes)
+    return CacheJob(opt, args.out, making, where, processes)
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from srkd_plugin.cli.exit_codes import BAD_INPUT
 from srkd_plugin.cli.parser import Parser, describe
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.utils.files import require_folder
 
 NOTE = (
     "note: for BasicSR an options file is code: its loader runs what tags such as !!python/object say. This command "
@@ -76,6 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _look(file: Path, root: Path, auto_resume: bool) -> tuple[dict[str, Any], list[str]]:
+    require_folder("--root", root)
     from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.options import reader, safe_yaml

@@ -12,7 +12,8 @@ VERIFY_HELP = """\
 Measure the teacher of an options file on a benchmark set, and compare it with the model zoo's figure for its file.
 
 Without --gt and --lq, the set is the options' first validation set. The options file is read, not run.
-The exit code is 0 if nothing is wrong, 1 if the figure is not the published one, and 2 if something cannot be read.
+The exit code is 0 if nothing is wrong or no figure is published, 1 if the figure is not the published one, and 2 if
+something cannot be read.
 """
 VERIFY_EXAMPLES = """\
 srkd teacher verify -opt options/distill_cl_l1.yml
@@ -42,8 +43,9 @@ def add_arguments(parser: Parser) -> None:
         "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file with network_t"
     )
     verify.add_argument("--gt", aliases=("--hr",), type=Path, metavar="PATH", help="folder or LMDB of HR images")
+    verify.add_argument("--lq", aliases=("--lr",), type=Path, metavar="PATH", help="folder or LMDB of LR images")
     verify.add_argument(
-        "--lq", aliases=("--lr",), type=Path, metavar="PATH", help="folder or LMDB of LR images, of the same names"
+        "--filename-tmpl", metavar="TEXT", help="as BasicSR's option, e.g. '{}x2' (default: the set's, or '{}')"
     )
     verify.add_argument("--set", metavar="NAME", help="Set5, ... or DIV2K100 (default: as the path of --gt says)")
     verify.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
@@ -65,12 +67,13 @@ def _verify(args: argparse.Namespace) -> int:
             raise InputError(flag, MISSING, "--gt and --lq go together", "Give both, or none.")
     import torch
 
-    from srkd_plugin.evaluate.verify_teacher import read_options, validation_folders, verify_teacher
+    from srkd_plugin.evaluate.verify_teacher import ValidationSet, read_options, validation_set, verify_teacher
 
     opt = read_options(args.opt)
-    hr, lr = (args.gt, args.lq) if args.gt is not None else validation_folders(opt)
+    pairs = ValidationSet(args.gt, args.lq) if args.gt is not None else validation_set(opt)
+    template = pairs.filename_tmpl if args.filename_tmpl is None else args.filename_tmpl
     where = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    report = verify_teacher(opt, hr, lr, args.set, where)
+    report = verify_teacher(opt, pairs.hr, pairs.lr, args.set, where, template)
     print(report.describe())
     return FAILED if report.faults else 0
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Union
 
 import cv2
 import numpy as np
 
-from srkd_plugin.images.decode import ImageFault, decode
-from srkd_plugin.images.image_sets import ImageSet, open_images
+from srkd_plugin.images.decode import Fault, ImageFault, decode
+from srkd_plugin.images.image_sets import ImageSet
 from srkd_plugin.images.worker_pool import map_images
 
 SIDE = 32
@@ -34,63 +33,83 @@ class NearDuplicate(NamedTuple):
         return f"{self.test} looks like {self.train} (correlation {self.correlation:.3f})"
 
 
+class Compared(NamedTuple):
+    """What a comparison of test images with training images found."""
+
+    twins: list[NearDuplicate]
+    """Test images, each with the training image that it looks like most; the most similar pair first."""
+    unread: list[Fault]
+    """Training images that cannot be decoded, and so were not compared."""
+    plain: list[str]
+    """Images of one colour, which look like any other of that kind and were left out."""
+
+
+class _Seen(NamedTuple):
+    """The images of one side."""
+
+    names: list[str]
+    views: np.ndarray
+    """``(n, SIDE, SIDE)`` thumbnails of mean 0 and norm 1."""
+    unread: list[Fault]
+    plain: list[str]
+
+
 def find_near_duplicates(
-    train: Sequence[Path], test: Path, workers: int = 1, least: float = LEAST_CORRELATION
-) -> list[NearDuplicate]:
+    train: Sequence[ImageSet], test: ImageSet, workers: int = 1, least: float = LEAST_CORRELATION
+) -> Compared:
     """Compare each test image with all training images by the correlation of small gray pictures.
 
-    Whole images are compared: a part of a test image, as in LMDBs of sub-images, is not found. Images of one colour,
-    and images that cannot be decoded, are left out.
+    Whole images are compared: a part of a test image, as in LMDBs of sub-images, is not found.
 
     Args:
-        train: Folders or LMDBs of training images.
-        test: Folder or LMDB of test images.
+        train: Training images.
+        test: Test images; those that cannot be decoded are left out.
         workers: Processes.
         least: Correlation, up to 1, from which a pair is reported.
-
-    Returns:
-        For each test image its most similar training image, if similar enough; most similar first.
-
-    Raises:
-        InputError: A folder is not there or has no images.
     """
-    train_names, train_views = _thumbnails("--against", train, workers)
-    test_names, test_views = _thumbnails("--gt", [test], workers)
-    if not train_names or not test_names:
-        return []
-    views = np.stack([_flatten(view) for view in _orientations(test_views)])  # (8, tests, SIDE * SIDE)
-    found = []
-    for index, name in enumerate(test_names):
-        correlation = (views[:, index] @ _flatten(train_views).T).max(axis=0)
+    training, tested = _look_at(train, workers), _look_at([test], workers)
+    plain = training.plain + tested.plain
+    if not training.names or not tested.names:
+        return Compared([], training.unread, plain)
+    views = np.stack([_flatten(view) for view in _orientations(tested.views)])  # (8, tests, SIDE * SIDE)
+    twins = []
+    for index, name in enumerate(tested.names):
+        correlation = (views[:, index] @ _flatten(training.views).T).max(axis=0)
         best = int(correlation.argmax())
         if correlation[best] >= least:
-            found.append(NearDuplicate(name, train_names[best], float(correlation[best])))
-    return sorted(found, key=lambda pair: -pair.correlation)
+            twins.append(NearDuplicate(name, training.names[best], float(correlation[best])))
+    return Compared(sorted(twins, key=lambda pair: -pair.correlation), training.unread, plain)
 
 
-def _thumbnails(option: str, folders: Sequence[Path], workers: int) -> tuple[list[str], np.ndarray]:
-    """Names and ``(n, SIDE, SIDE)`` thumbnails of mean 0 and norm 1."""
-    names, views = [], []
-    for folder in folders:
-        images = open_images(option, folder)
+def _look_at(sets: Sequence[ImageSet], workers: int) -> _Seen:
+    names: list[str] = []
+    views: list[np.ndarray] = []
+    unread: list[Fault] = []
+    plain: list[str] = []
+    for images in sets:
         keys = images.keys()
-        for key, view in zip(keys, map_images(partial(_thumbnail, images), keys, workers, f"looking at {folder.name}")):
-            if view is not None:
-                names.append(str(folder / key))
-                views.append(view)
-    return names, np.stack(views) if views else np.empty((0, SIDE, SIDE), np.float32)
+        title = f"looking at {images.folder.name}"
+        for key, view in zip(keys, map_images(partial(_thumbnail, images), keys, workers, title)):
+            name = str(images.folder / key)
+            if isinstance(view, str):
+                unread.append(Fault(name, view))
+            elif float(np.linalg.norm(view)) <= SIDE:  # a standard deviation below one grey level
+                plain.append(name)
+            else:
+                names.append(name)
+                views.append(view / np.linalg.norm(view))
+    return _Seen(names, np.stack(views) if views else np.empty((0, SIDE, SIDE), np.float32), unread, plain)
 
 
-def _thumbnail(images: ImageSet, key: str) -> Optional[np.ndarray]:
+def _thumbnail(images: ImageSet, key: str) -> Union[np.ndarray, str]:
+    """``(SIDE, SIDE)`` of mean 0, or why there is none."""
     try:
         image = decode(images.read(key))
-    except ImageFault:
-        return None
+    except ImageFault as fault:
+        return str(fault)
     gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(gray.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    small -= small.mean()
-    norm = float(np.linalg.norm(small))
-    return small / norm if norm > SIDE else None  # of one colour: a standard deviation below one grey level
+    return small - small.mean()
 
 
 def _orientations(views: np.ndarray) -> list[np.ndarray]:

@@ -11,12 +11,13 @@ from statistics import fmean, median
 from typing import Optional
 
 from srkd_plugin.datasets import published_figures
-from srkd_plugin.datasets.duplicates import find_near_duplicates
+from srkd_plugin.datasets.duplicates import Compared, find_near_duplicates
 from srkd_plugin.datasets.pair_check import Pair, check_pair
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault
 from srkd_plugin.images.find_pairs import check_template, require_one_kind
 from srkd_plugin.images.image_sets import FolderImages, ImageSet, open_images
+from srkd_plugin.images.listing import named
 from srkd_plugin.images.lmdb_check import find_lmdb_faults
 from srkd_plugin.images.lmdb_store import is_lmdb
 from srkd_plugin.images.pairs import GT, LQ, match
@@ -51,7 +52,7 @@ class Report:
     known_set: Optional[str] = None
     published_y: Optional[float] = None
     left_out: list[str] = field(default_factory=list)
-    """Lines that name what is in the folders and is no image."""
+    """Lines that name what is in the folders and is no image, or was not compared."""
 
     def describe(self) -> str:
         """What was found, for people: a line for each fact, then a line for each fault."""
@@ -81,7 +82,7 @@ def verify(
 
     Checked are: same keys; files that are whole; sizes that fit the scale; colour in both or in none; LR that is a
     reduction of its HR; no image twice; for a known set the number of images and the bicubic baseline's PSNR; and that
-    no image is in a training set.
+    no image is in a training set, of which each image that cannot be decoded is a fault.
 
     Args:
         hr: HR images.
@@ -98,6 +99,7 @@ def verify(
     known_set = _known_set(hr, known_set)
     folders = {GT: hr, LQ: lr}
     images = {side: open_images(OPTIONS[side], folders[side]) for side in OPTIONS}
+    training = [_open_training_set(folder) for folder in against]
     require_one_kind(OPTIONS, folders)
     check_template("--filename-tmpl", filename_tmpl)
     if is_lmdb(hr) and filename_tmpl != "{}":
@@ -113,10 +115,16 @@ def verify(
     pairs = list(map_images(check, tasks, workers, "pairs", isolated=is_lmdb(hr)))
     _judge_pairs(report, pairs)
     _judge_set(report, pairs, scale)
-    if against:
-        twins = find_near_duplicates(against, hr, workers)
-        report.faults += [Fault("leak", str(twin)) for twin in twins]
+    if training:
+        _judge_against(report, find_near_duplicates(training, images[GT], workers))
     return report
+
+
+def _open_training_set(folder: Path) -> ImageSet:
+    images = open_images("--against", folder)
+    if not images.keys():
+        raise InputError("--against", str(folder), "there are no images in it", "Give the folder that has them.")
+    return images
 
 
 def _known_set(hr: Path, name: Optional[str]) -> Optional[str]:
@@ -183,6 +191,15 @@ def _judge_pairs(report: Report, pairs: Sequence[Pair]) -> None:
             report.gray.append(pair.key)
     report.faults += [Fault(", ".join(keys), "are the same image") for keys in seen.values() if len(keys) > 1]
     report.exact = sum(pair.exact for pair in pairs)
+
+
+def _judge_against(report: Report, compared: Compared) -> None:
+    """Report images that are in a training set, and those of which that cannot be told."""
+    report.faults += [Fault("leak", str(twin)) for twin in compared.twins]
+    problem = "it was not compared by --against"
+    report.faults += [Fault(name, f"{fault}: {problem}") for name, fault in compared.unread]
+    if compared.plain:
+        report.left_out.append(f"of one colour, and so not compared by --against: {named(compared.plain)}")
 
 
 def _judge_set(report: Report, pairs: Sequence[Pair], scale: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import ImageFault, decode_bgr
-from srkd_plugin.images.find_pairs import find_pairs
+from srkd_plugin.images.find_pairs import check_template, find_pairs
 from srkd_plugin.images.listing import say
 from srkd_plugin.images.matlab_resize import upscale
 from srkd_plugin.images.pairs import GT, LQ, ImagePairs
@@ -70,9 +70,12 @@ class TeacherReport:
         lines = [f"{self.images} images", line("PSNR (RGB, crop = scale)", self.psnr_rgb, self.published_rgb)]
         lines.append(line("PSNR (Y, crop = scale)", self.psnr_y, self.published_y))
         lines.append(line("bicubic (RGB)", self.bicubic_rgb, None))
+        lines += [f"FAULT {fault}" for fault in self.faults]
         if self.published_rgb is None and self.published_y is None:
-            lines.append("no figure is published here for weights of this file name on this set")
-        lines += [f"FAULT {fault}" for fault in self.faults] or ["nothing wrong"]
+            reason = "no figure is published here for weights of this file name on this set"
+            lines.append(f"{reason}: nothing was compared but with bicubic")
+        elif not self.faults:
+            lines.append("nothing wrong")
         return "\n".join(lines)
 
 
@@ -88,15 +91,25 @@ def read_options(path: Path) -> dict[str, Any]:
     return opt
 
 
-def validation_folders(opt: Mapping[str, Any]) -> tuple[Path, Path]:
-    """HR and LR of the options' first validation set.
+class ValidationSet(NamedTuple):
+    """Where the pairs of a validation set are."""
+
+    hr: Path
+    lr: Path
+    filename_tmpl: str = "{}"
+    """BasicSR's option: the name of an LR file made from that of its HR file."""
+
+
+def validation_set(opt: Mapping[str, Any]) -> ValidationSet:
+    """The options' first validation set of HR and LR.
 
     Raises:
         InputError: There is none.
     """
     for name, section in (opt.get("datasets") or {}).items():
         if str(name).startswith(("val", "test")) and {"dataroot_gt", "dataroot_lq"} <= section.keys():
-            return Path(section["dataroot_gt"]), Path(section["dataroot_lq"])
+            hr, lr = (Path(section[name]) for name in ("dataroot_gt", "dataroot_lq"))
+            return ValidationSet(hr, lr, section.get("filename_tmpl", "{}"))
     raise InputError("-opt", "datasets", "there is no validation set with HR and LR", "Give --gt and --lq.")
 
 
@@ -106,15 +119,17 @@ def verify_teacher(
     lr: Path,
     known_set: Optional[str] = None,
     device: Optional[torch.device] = None,
+    filename_tmpl: str = "{}",
 ) -> TeacherReport:
     """Measure the teacher of a run's options.
 
     Args:
         opt: The options.
         hr: Folder or LMDB of HR images.
-        lr: Folder or LMDB of LR images with the same names.
+        lr: Folder or LMDB of LR images.
         known_set: Name of the set in ``published_figures``; by default as the path of ``hr`` says.
         device: Where the teacher runs; by default the CPU.
+        filename_tmpl: BasicSR's option: the name of an LR file made from that of its HR file, e.g. ``{}x2``.
 
     Returns:
         The figures. Faults are: a figure that differs from the published one by more than
@@ -128,7 +143,8 @@ def verify_teacher(
     device = torch.device("cpu") if device is None else device
     ours, scale = reader.read_plugin_sections(opt), opt["scale"]
     reader.require_network_t(opt)
-    pairs = _Pairs(hr, lr, scale)
+    check_template("filename_tmpl", filename_tmpl)
+    pairs = _Pairs(hr, lr, scale, filename_tmpl)
     teacher = build_teacher(ours, device)
     report = _measure(teacher, pairs, scale, device)
     weights = Path(ours.path.pretrain_network_t or "").stem
@@ -145,10 +161,10 @@ def verify_teacher(
 
 
 class _Pairs:
-    """LR and HR of a set; checked for equal names before anything is measured."""
+    """LR and HR of a set; checked for names that pair before anything is measured."""
 
-    def __init__(self, hr: Path, lr: Path, scale: int) -> None:
-        self._images: ImagePairs = find_pairs(OPTIONS, {GT: hr, LQ: lr})
+    def __init__(self, hr: Path, lr: Path, scale: int, filename_tmpl: str = "{}") -> None:
+        self._images: ImagePairs = find_pairs(OPTIONS, {GT: hr, LQ: lr}, filename_tmpl)
         self._scale = scale
         say(self._images.left_out)
 

@@ -77,12 +77,7 @@ class CacheJob:
         """
         self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
-        if out is None:
-            if not reader.reads_cache(self.opt):
-                problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
-                raise InputError("--out", None, problem, "Give --out.")
-            out = Path(reader.read_cache_section(self.opt["datasets"]["train"]).dataroot_teacher)
-        self.folder = out
+        self.folder = cache_folder(self.opt, out)
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
@@ -111,6 +106,20 @@ class CacheJob:
         if self.making.with_images:
             total += sum(stored_bytes(h * w * 3) for side in ("hr", "lr") for h, w in self.source.sizes(side))
         return total
+
+
+def cache_folder(opt: Mapping[str, Any], out: Optional[Path]) -> Path:
+    """The cache's folder: ``out`` or, if that is not given, where the options say.
+
+    Raises:
+        InputError: Neither says it.
+    """
+    if out is not None:
+        return out
+    if not reader.reads_cache(opt):
+        problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
+        raise InputError("--out", None, problem, "Give --out.")
+    return Path(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher)
 
 
 def make_cache(job: CacheJob) -> CacheInfo:

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault, ImageFault
 from srkd_plugin.images.worker_pool import WorkerKilled, map_images
+from srkd_plugin.teacher_cache.info import Making
 from srkd_plugin.teacher_cache.make import CacheJob, RunningTeacher, entries_of, refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, CacheWriter, fingerprint
 from srkd_plugin.utils.owner import owned
 
 IMAGES_A_TASK = 16
+
+
+def making_of(folder: Path, flags: Mapping[str, Any]) -> Making:
+    """Read how a complete cache was made, as it says.
+
+    Args:
+        folder: The cache.
+        flags: What the command was told of that, by name of the field.
+
+    Raises:
+        InputError: There is no such cache, or a flag says something else.
+    """
+    cache = CacheReader("--out", folder)
+    cache.close()
+    for name, value in flags.items():
+        there = getattr(cache.info.making, name)
+        if value != there:
+            problem = f"the cache in {folder} was made with {'none' if there is None else there}"
+            raise InputError(f"--{name.replace('_', '-')}", value, problem, "Leave it out: the cache says it.")
+    return cache.info.making
 
 
 def repair_cache(job: CacheJob) -> list[Fault]:

@@ -25,6 +25,16 @@ def test_make_info_and_repair(file, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["making"]["with_images"] is True
     assert main(["cache", "repair", *flags]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"
+    short = ["-opt", file, "--out", out, "--device", "cpu"]
+    assert main(["cache", "repair", *short]) == 0, "how it was made is read from it"
+    assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"
+    for flags_that_differ, words in (
+        (["--storage", "uint16"], f"--storage = 'uint16': the cache in {out} was made with uint8"),
+        (["--tile", "64"], f"--tile = 64: the cache in {out} was made with none"),
+        (["--self-ensemble"], f"--self-ensemble = True: the cache in {out} was made with False"),
+    ):
+        assert main(["cache", "repair", *short, *flags_that_differ]) == 2
+        assert capsys.readouterr().err == f"error: {words}. Leave it out: the cache says it.\n"
     before = ["--with_images" if flag == "--with-images" else flag for flag in flags]
     assert main(["cache", "make", *before, "--repair"]) == 0, "as cache_teacher.py took it"
     assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"

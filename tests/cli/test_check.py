@@ -82,6 +82,13 @@ def test_a_key_that_looks_like_one_of_basicsrs_is_a_note(look, data):
     )
 
 
+def test_a_root_that_is_not_there_is_refused(data, teacher_file, tmp_path, capsys):
+    file = tiny.write_options(tiny.distill_options(data, teacher_file), tmp_path / "o.yml")
+    assert main(["check", "-opt", str(file), "--root", str(tmp_path / "nope")]) == 2
+    words = f"srkd_plugin: options error: --root = '{tmp_path / 'nope'}': there is no such folder"
+    assert capsys.readouterr().err.startswith(words)
+
+
 def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
     file = tmp_path / "evil.yml"
     file.write_text(f"model_type: DistillModel\nname: !!python/object/apply:os.mkdir ['{tmp_path / 'pwned'}']\n")

@@ -14,6 +14,8 @@ def test_verify(data, teacher_file, tmp_path, capsys):
     pair = ["--hr", str(data / "HR"), "--lr", str(data / "LR")]
     main(["teacher", "verify", "--opt", file, *pair, "--device", "cpu"])
     assert capsys.readouterr().out == from_options
+    assert main(["teacher", "verify", "-opt", file, "--filename-tmpl", "{}x2", "--device", "cpu"]) == 2
+    assert "there is no im0x2.png in it" in capsys.readouterr().err
 
 
 def test_convert(tmp_path, capsys):

@@ -239,6 +239,28 @@ def test_leak_from_the_training_set(pair, tmp_path):
     assert fault.startswith(f"leak: {pair[0] / 'p2'} looks like {train / 'q'} (correlation 0.9")
 
 
+def test_training_images_that_cannot_be_compared_are_faults(pair, tmp_path):
+    train = tmp_path / "train"
+    train.mkdir()
+    (train / "q.png").write_bytes(b"no image")
+    assert faults(*pair, against=[train]) == [f"{train / 'q'}: it cannot be decoded: it was not compared by --against"]
+
+
+def test_training_images_of_one_colour_are_named(pair, tmp_path):
+    train = write_photos(tmp_path / "train", 1, first_seed=50)
+    cv2.imwrite(str(train / "white.png"), np.full((40, 40, 3), 255, np.uint8))
+    report = verify(*pair, 2, against=[train])
+    assert f"of one colour, and so not compared by --against: {train / 'white'}\nnothing wrong" in report.describe()
+
+
+@pytest.mark.parametrize(("folder", "words"), [("none", "there is no such folder"), ("empty", "no images in it")])
+def test_a_training_set_that_is_not_there_is_said_before_the_work(pair, tmp_path, monkeypatch, folder, words):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("srkd_plugin.datasets.verify.map_images", None)  # the work
+    with pytest.raises(InputError, match=rf"--against = '.*{folder}': .*{words}"):
+        verify(*pair, 2, against=[tmp_path / folder])
+
+
 def test_wrong_number_of_images(tmp_path):
     hr, lr = write_pairs(tmp_path / "Set5", 4)
     assert "Set5: has 5 images, and here are 4" in faults(hr, lr)

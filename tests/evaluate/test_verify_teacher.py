@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import sys
 
 import cv2
@@ -15,7 +16,7 @@ from photos import write_pairs
 
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError, OptionsError
-from srkd_plugin.evaluate.verify_teacher import read_options, validation_folders, verify_teacher
+from srkd_plugin.evaluate.verify_teacher import read_options, validation_set, verify_teacher
 
 SIZE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 12, "num_block": 4, "upscale": 2}
 
@@ -69,12 +70,13 @@ def test_a_good_teacher(opt, folders, weights, monkeypatch):
     report = verify_teacher(opt, *folders)
     assert (report.images, report.faults, report.published_rgb) == (3, [], None)
     assert report.psnr_rgb > report.bicubic_rgb
-    assert "no figure is published" in report.describe()
+    assert report.describe().endswith("on this set: nothing was compared but with bicubic")
     monkeypatch.setitem(
         published_figures.WEIGHTS, weights.stem, published_figures.Weights({"Set5": report.psnr_rgb + 0.01})
     )
     known = verify_teacher(opt, *folders, known_set="Set5")
     assert (known.faults, known.weights, known.psnr_y) == ([], "EDSR_tiny", report.psnr_y)
+    assert known.describe().endswith("\nnothing wrong")
 
 
 def test_the_figures_are_those_of_basicsrs_validation(opt, folders, weights, tmp_path):
@@ -148,7 +150,19 @@ def test_bad_input(opt, folders, tmp_path):
     with pytest.raises(OptionsError, match=r"path\.pretrain_network_t.*no such file"):
         verify_teacher({**opt, "path": {"pretrain_network_t": "none.pth"}}, *folders)
     with pytest.raises(InputError, match="Give --gt and --lq"):
-        validation_folders({"datasets": {"train": {}}})
+        validation_set({"datasets": {"train": {}}})
+
+
+def test_a_sets_filename_tmpl_names_its_lr_images(opt, folders, tmp_path):
+    renamed = tmp_path / "LR"
+    renamed.mkdir()
+    for path in folders[1].iterdir():
+        shutil.copy(path, renamed / f"{path.stem}x2.png")
+    opt["datasets"]["val"].update(dataroot_lq=str(renamed), filename_tmpl="{}x2")
+    hr, lr, template = validation_set(opt)
+    assert verify_teacher(opt, hr, lr, filename_tmpl=template) == verify_teacher(opt, *folders)
+    with pytest.raises(InputError, match=r"filename_tmpl = 'x2': .*no \{\} in it"):
+        verify_teacher(opt, hr, lr, filename_tmpl="x2")
 
 
 @pytest.mark.parametrize(
@@ -170,9 +184,10 @@ def test_options_files_are_only_looked_at(text, words, tmp_path):
 
 @pytest.mark.parametrize("name", ["distill_cl_l1.yml", "demo_distill_cl_l1.yml"])
 def test_the_shipped_options_are_read(name):
-    hr, lr = validation_folders(read_options(tiny.PROJECT / "options" / name))
+    hr, lr, template = validation_set(read_options(tiny.PROJECT / "options" / name))
     assert hr.name == "HR"
     assert lr.parts[-2:] == ("LR_bicubic", "X2")
+    assert template == "{}"
 
 
 @pytest.mark.integration
@@ -194,7 +209,7 @@ def test_the_command(opt, tmp_path):
 
     done = command("-opt", path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("nothing wrong\n")
+    assert done.stdout.endswith("nothing was compared but with bicubic\n")
     failed = command("-opt", tmp_path / "none.yml")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.splitlines()[-1].startswith("error: -opt = ")

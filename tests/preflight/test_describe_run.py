@@ -1,0 +1,30 @@
+"""The description of a run, from what its checks have found."""
+
+from collections import Counter
+
+import cached
+import tiny
+
+from srkd_plugin.images import find_pairs, lmdb_store
+
+
+def test_each_folder_and_lmdb_is_listed_once(data, teacher_file, cache, tmp_path, monkeypatch):
+    from srkd_plugin.basicsr_patches.parse_options import parse_without_running
+    from srkd_plugin.preflight.describe_run import describe
+
+    listed = Counter()
+
+    def counted(function):
+        def count(option, folder):
+            listed[folder.name] += 1
+            return function(option, folder)
+
+        return count
+
+    monkeypatch.setattr(find_pairs, "list_folder", counted(find_pairs.list_folder))
+    monkeypatch.setattr(lmdb_store, "read_meta_info", counted(lmdb_store.read_meta_info))
+    file = tiny.write_options(cached.options(data, teacher_file, cache), tmp_path / "o.yml")
+    opt = {**parse_without_running(file, tmp_path, True), "auto_resume": False}
+    facts = describe(opt)
+    assert [found["pairs"] for found in facts["data"]] == [6, 6]
+    assert listed == {"HR.lmdb": 1, "LR.lmdb": 1, "HR": 1, "LR": 1}
