@@ -69,11 +69,13 @@ def nearest(
     Example:
         >>> nearest("precison", ["precision", "compile"])
         "Did you mean 'precision'?"
+        >>> nearest("PRECISION", ["precision", "compile"])
+        "Did you mean 'precision'?"
         >>> nearest("foo", ["precision", "compile"])
         'Known: compile, precision.'
     """
     known = sorted(set(known))
-    likeness = {word: difflib.SequenceMatcher(None, str(name), word).ratio() for word in known}
+    likeness = {word: difflib.SequenceMatcher(None, str(name).lower(), word.lower()).ratio() for word in known}
     best = max(likeness.values(), default=0.0)
     if best >= least:
         return f"{prefix} {' or '.join(repr(word) for word in known if likeness[word] == best)}?"

@@ -31,24 +31,30 @@ def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
     Returns:
         1 for most networks; None if it works on no size that was tried.
     """
-    works: dict[int, bool] = {}
+    factors: dict[int, Optional[float]] = {}
     for multiple in range(1, LARGEST + 1):
         first = -(-SMALLEST // multiple) * multiple
         for side in (first, first + multiple):
-            if side not in works:
-                works[side] = _works(net, channels, scale, side)
-        if works[first] and works[first + multiple]:
-            return multiple
+            if side not in factors:
+                factors[side] = _factor(net, channels, side)
+        found = factors[first]
+        if found == factors[first + multiple] and found is not None:
+            if found == scale:
+                return multiple
+            if multiple == 1:  # another scale at any size: trying them all takes a large network minutes
+                return None
     return None
 
 
-def _works(net: nn.Module, channels: int, scale: int, side: int) -> bool:
+def _factor(net: nn.Module, channels: int, side: int) -> Optional[float]:
+    """What the network multiplies a side with; None where it fails, or makes an image that is not square."""
     like = next(net.parameters(), torch.empty(0))
     try:
         out = net(torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype))  # draws nothing
+        height, width = out.shape[-2:]
     except Exception:  # whatever the architecture makes of a size that it cannot take
-        return False
-    return tuple(out.shape[-2:]) == (side * scale, side * scale)
+        return None
+    return height / side if height == width else None
 
 
 def run_padded(network: Network, lq: Tensor, multiple: int, scale: int) -> Tensor:

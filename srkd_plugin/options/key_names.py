@@ -94,4 +94,4 @@ def _unknown(section: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, Any
 
 
 def _likeness(name: Any, known: Collection[str]) -> float:
-    return max((difflib.SequenceMatcher(None, str(name), word).ratio() for word in known), default=0.0)
+    return max((difflib.SequenceMatcher(None, str(name).lower(), word.lower()).ratio() for word in known), default=0.0)

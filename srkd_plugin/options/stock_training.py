@@ -39,9 +39,9 @@ class Optimizer(StockSection):
 
     type: str
     """Name of the optimizer, e.g. Adam."""
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1000)
     """Learning rate."""
-    weight_decay: float = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0, ge=0, le=1000)
     """L2 penalty."""
     betas: Optional[list[Annotated[float, Field(ge=0, lt=1)]]] = Field(default=None, min_length=2, max_length=2)
     """Adam's decay rates of both moments."""

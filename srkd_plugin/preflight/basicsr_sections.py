@@ -119,6 +119,9 @@ def find_images(key: str, cls: type, section: Mapping[str, Any], scale: int, tra
         OptionsError: A folder is not there, or the images do not fit.
     """
     if issubclass(cls, PairedImageDataset):
+        for name in ("use_hflip", "use_rot") if train else ():
+            if name not in section:
+                raise OptionsError(f"{key}.{name}", MISSING, "it is required", f"Add {name} to {key}.")
         return check_pairs(key, section, scale, train)
     for name in ("dataroot_gt", "dataroot_lq"):
         if isinstance(section.get(name), str):

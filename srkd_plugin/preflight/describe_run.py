@@ -11,14 +11,16 @@ from typing import Any, Optional
 from basicsr.utils import registry
 
 from srkd_plugin.distill.targets.find import find_source
+from srkd_plugin.errors import MISSING
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.preflight import basicsr_sections, run_checks
+from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import find_class
+from srkd_plugin.preflight.stock_runs import check_model_type, check_stock_run
 from srkd_plugin.preflight.testing import check_test
 from srkd_plugin.utils.byte_sizes import readable_size
 from srkd_plugin.utils.owner import owner_of
@@ -44,7 +46,8 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionsError: The first thing that is wrong.
     """
-    options = _checked(opt) if opt["is_train"] else None
+    check_model_type(opt.get("model_type", MISSING))
+    options = check_training(opt) if opt["is_train"] else None
     find_class(registry.ARCH_REGISTRY, "network_g", opt.get("network_g"))
     found, warnings = check_test(opt, reader.is_ours(opt)) if options is None else (options.data, options.warnings)
     check_output_names(opt)
@@ -66,13 +69,13 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _checked(opt: Mapping[str, Any]) -> CheckedRun:
-    """A training run's options and images, of a stock run too: of that, its values and data are checked."""
-    if reader.is_ours(opt):
-        return run_checks.check(opt)
-    options = reader.read(opt)
-    basicsr_sections.check_values(options)
-    return CheckedRun.of(options, basicsr_sections.check_datasets(options))
+def check_training(opt: Mapping[str, Any]) -> CheckedRun:
+    """Check the parsed options of a training run, the plugin's or a stock one.
+
+    Raises:
+        OptionsError: The first thing that is wrong.
+    """
+    return run_checks.check(opt) if reader.is_ours(opt) else check_stock_run(opt)
 
 
 def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -> dict[str, Any]:

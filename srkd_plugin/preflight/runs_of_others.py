@@ -25,7 +25,7 @@ def unread_sections(opt: Mapping[str, Any]) -> Optional[str]:
         OptionsError: ``model_type`` is a misspelt name of the plugin's, which no model is registered under.
     """
     named, model_type = reader.names_of_ours(opt), opt.get("model_type")
-    if not named:
+    if not named or not isinstance(model_type, str):
         return None
     if model_type in STOCK_MODELS:
         return (
@@ -38,6 +38,6 @@ def unread_sections(opt: Mapping[str, Any]) -> Optional[str]:
             f"is in this process; the plugin leaves {named} alone. Its own is {registered_name(model_type)}."
         )
     hint = nearest(model_type, model_types())
-    if "?" in hint and isinstance(model_type, str) and model_type not in MODEL_REGISTRY:
+    if "?" in hint and model_type not in MODEL_REGISTRY:
         raise OptionsError("model_type", model_type, "no model is registered under this name", hint)
     return None

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+import torch
 from basicsr.utils import registry
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.padding import size_multiple
+from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.stock_sections import DataSet, Metric, Val
 from srkd_plugin.options.validate import check_section, refuse_nonfinite
 from srkd_plugin.preflight.basicsr_sections import find_images
 from srkd_plugin.preflight.image_pairs import FoundPairs
-from srkd_plugin.preflight.networks import check_student_weights, root_logger_untouched
+from srkd_plugin.preflight.networks import PROBE_SIZE, check_student_weights, root_logger_untouched
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import check_registered, find_class
+from srkd_plugin.preflight.stock_runs import KNOWN_MODEL
 from srkd_plugin.preflight.validation import check_kinds, check_validation
+
+KNOWN_SETS = ("PairedImageDataset", "SingleImageDataset")
+"""BasicSR's data sets of images, gray or RGB as ``color`` says; others may give anything."""
 
 
 class _Test(BaseModel):
@@ -83,7 +91,18 @@ def check_test(opt: Mapping[str, Any], of_ours: bool) -> tuple[dict[str, Optiona
     lines += check_validation(datasets, opt["val"].get("metrics") or {}, found)
     with root_logger_untouched():
         student = build_described("network_g", opt["network_g"])
-        if of_ours:
+        if of_ours or opt.get("model_type") == KNOWN_MODEL:
             check_student_weights(opt, student)
+            for section in datasets.values():
+                _try_out(student.eval(), section, opt["scale"])
     left_out = [line for pairs in found.values() if pairs is not None for line in pairs.images.left_out]
     return found, lines + left_out
+
+
+def _try_out(student: nn.Module, section: Mapping[str, Any], scale: int) -> None:
+    """Run the network on a small image, if it is known what the data set gives."""
+    if section["type"] in KNOWN_SETS:
+        channels = 1 if section.get("color") == "y" else 3
+        side = PROBE_SIZE * (size_multiple(student, channels, scale) or 1)
+        expected = torch.Size((1, channels, side * scale, side * scale))
+        check_outputs({"network_g": student}, torch.zeros(1, channels, side, side), expected)

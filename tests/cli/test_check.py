@@ -95,3 +95,28 @@ def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
     code, printed = look(file)
     assert code == 2 and "line 2" in printed.err and "makes the file a program" in printed.err
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "says"),
+    [
+        ((), "model_type", "SRmodell", "model_type = 'SRmodell': no model is registered under this name. Did you mean"),
+        ((), "name", None, "name is missing: it is required. Add name."),
+        (("network_g",), "upscale", 4, "network_g = 'EDSR': its output for an input of (2, 3, 8, 8) is (2, 3, 32, 32)"),
+        (("train", "pixel_opt"), "rdeuction", "mean", "train.pixel_opt.rdeuction = 'mean': unknown key. Did you mean"),
+        (("train", "pixel_opt"), "reduction", "none", "Write reduction: mean, or use a loss that gives one number."),
+        (("datasets", "train"), "use_rot", None, "datasets.train.use_rot is missing: it is required."),
+    ],
+)
+def test_a_stock_file_that_would_not_train(look, data, section, key, value, says):
+    opt = tiny.stock_options(data)
+    place = opt
+    for name in section:
+        place = place[name]
+    if value is None:
+        del place[key]
+    else:
+        place[key] = value
+    code, printed = look(opt)
+    assert (code, len(printed.err.splitlines())) == (2, 1)
+    assert says in printed.err

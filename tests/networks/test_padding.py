@@ -54,6 +54,18 @@ def test_the_multiple_is_found(multiple):
     assert size_multiple(Needs(multiple), 3, 2) == multiple
 
 
+def test_a_network_of_another_scale_is_not_tried_on_every_size():
+    tried = []
+    net = Needs(1, scale=4)
+    net.register_forward_pre_hook(lambda net, inputs: tried.append(inputs[0].shape[-1]))
+    assert size_multiple(net, 3, 2) is None
+    assert tried == [17, 18]
+
+
+def test_a_network_that_gives_no_image_takes_no_size():
+    assert size_multiple(nn.Flatten(0), 3, 2) is None
+
+
 def test_of_basicsrs_networks():
     assert size_multiple(EDSR(3, 3, num_feat=4, num_block=1, upscale=2).eval(), 3, 2) == 1
     assert size_multiple(swinir(8), 3, 2) == 8

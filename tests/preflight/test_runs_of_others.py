@@ -64,3 +64,7 @@ def test_a_misspelt_model_of_ours_is_refused_before_basicsr_archives():
         unread_sections(opt)
     assert unread_sections({"model_type": "DistilModel"}) is None
     assert unread_sections({"network_t": {}}) is None
+
+
+def test_a_model_type_that_is_no_text_is_no_name_of_ours():
+    assert unread_sections({"model_type": {"type": "DistillModel"}, "network_t": {}}) is None

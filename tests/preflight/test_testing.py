@@ -28,6 +28,8 @@ FAULTS = [
     ("val.metrics.psnr.crop_border", 500, "nothing is left of im0.png (48x40)"),
     ("network_g.type", "EDRS", "network_g.type = 'EDRS': nothing is registered under this name"),
     ("network_g.num_block", "1", "network_g = {'type': 'EDSR'"),
+    ("network_g.upscale", 4, "its output for an input of (1, 3, 16, 16) is (1, 3, 64, 64), where scale asks for"),
+    ("network_g.num_in_ch", 6, "the network fails on an input of (1, 3, 16, 16)"),
     ("path.pretrain_network_g", "no.pth", "path.pretrain_network_g = 'no.pth': there is no such file"),
     ("datasets.test_1.type", "VideoTestDataset", "it gives sequences, and video is not supported"),
     ("datasets.test_1.type", "SingleImageDataset", "it compares with gt, which SingleImageDataset (datasets.test_1)"),
@@ -41,8 +43,15 @@ def test_a_good_one(good):
     assert (found["test_1"].pairs, warnings) == (6, [])
 
 
-@pytest.mark.parametrize(("path", "value", "says"), FAULTS, ids=[f"{path}={value}" for path, value, _ in FAULTS])
-def test_one_line(good, path, value, says):
+STOCK_FAULTS = [fault for fault in FAULTS if fault[1] != "VideoTestDataset"]  # BasicSR has models for video
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "value", "says"),
+    [("DistillModel", *fault) for fault in FAULTS] + [("SRModel", *fault) for fault in STOCK_FAULTS],
+)
+def test_one_line(good, model, path, value, says):
+    good["model_type"] = model
     opt = copy.deepcopy(good)
     *parents, key = path.split(".")
     section = opt
@@ -53,5 +62,5 @@ def test_one_line(good, path, value, says):
     else:
         section[key] = value
     with pytest.raises(OptionsError) as caught:
-        check_test(opt, of_ours=True)
+        check_test(opt, of_ours=model == "DistillModel")
     assert says in str(caught.value)

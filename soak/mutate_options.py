@@ -1,0 +1,220 @@
+#!/usr/bin/env python
+"""A mutation campaign: shipped options files and table files are mutated, and the check must bear it.
+
+Every mutant goes through ``srkd check`` (a table through the reading of its file and the planning of its runs). It is
+accepted, or refused in one line: no traceback, no hang, no file written. What is accepted trains one step and is
+validated on one image; a test is tried on one image. The shipped files name data that is not there: tiny images,
+networks and weights stand in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import copy
+import io
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from mutations import mutate
+from stand_ins import StandIns
+
+from srkd_plugin.cli.main import main as srkd
+from srkd_plugin.errors import OptionsError
+
+SHIPPED = Path(__file__).resolve().parent.parent / "options"
+LIMIT = 20
+"""Seconds within which a mutant is accepted or refused."""
+REFUSED = "srkd_plugin: options error: "
+
+
+class Verdict(NamedTuple):
+    """What came of a mutant.
+
+    Attributes:
+        kind: ``refused``, ``accepted``, or a fault: ``traceback``, ``hang``, ``files``, ``no line``, ``step fails``.
+        text: The last line that was said, or the traceback.
+    """
+
+    kind: str
+    text: str
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it may not be."""
+        return self.kind not in ("refused", "accepted")
+
+
+class Hang(BaseException):
+    """Raised by the alarm; no ``except Exception`` of those that are tried takes it."""
+
+
+def main(arguments: Any = None) -> int:
+    """Run the campaign.
+
+    Returns:
+        0 if there was no fault, else 1.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--count", type=int, default=1000, help="mutants (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="print what was accepted, too")
+    args = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="srkd_mutants_") as folder:
+        verdicts = collections.Counter()
+        for number, done, verdict in campaign(Path(folder), args.count, args.seed):
+            verdicts[verdict.kind] += 1
+            if verdict.is_fault or (args.verbose and verdict.kind == "accepted"):
+                print(f"{number}: {verdict.kind}: {done}\n    {verdict.text}", flush=True)
+    print(f"seed {args.seed}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(verdicts.items())))
+    return int(any(Verdict(kind, "").is_fault for kind in verdicts))
+
+
+def campaign(folder: Path, count: int, seed: int) -> Iterator[tuple[int, str, Verdict]]:
+    """Mutate, look, and take one step.
+
+    Args:
+        folder: An empty folder, for the stand-ins and the mutants.
+        count: How many mutants, of all shipped files in turn.
+        seed: Seed of the mutations: mutant i of a seed is the same in every campaign.
+
+    Yields:
+        The mutant's number, what was done to which file, and the verdict.
+    """
+    with _alone():
+        stand_ins = StandIns(folder / "stand_ins")
+        root, here = folder / "root", folder / "here"
+        root.mkdir()
+        here.mkdir()
+        os.chdir(here)  # what is written into the working directory is seen, too
+        files = sorted(SHIPPED.glob("*.yml")) + sorted((SHIPPED / "tables").glob("*.yml"))
+        contents = {file: stand_ins.replace(file) for file in files}
+        for number in range(count):
+            file = files[number % len(files)]
+            mutant = mutate(contents[file], random.Random(f"{seed}/{number}"))
+            path = folder / "options" / ("tables" if file.parent.name == "tables" else "") / "mutant.yml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(mutant.text, "utf-8")
+            yield number, f"{file.name}: {mutant.done}", _verdict(path, root, folder)
+
+
+def _verdict(path: Path, root: Path, folder: Path) -> Verdict:
+    before = _state(folder)
+    try:
+        verdict = _look_at_table(path) if path.parent.name == "tables" else _look(path, root)
+    except Hang:
+        verdict = Verdict("hang", f"after {LIMIT} s")
+    except Exception:  # what a user would see as a traceback
+        verdict = Verdict("traceback", traceback.format_exc())
+    written = [str(name) for name, state in _state(folder).items() if before.get(name) != state]
+    return Verdict("files", ", ".join(written)) if written else verdict
+
+
+def _look(path: Path, root: Path) -> Verdict:
+    out, err = io.StringIO(), io.StringIO()
+    with _within(LIMIT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = srkd(["check", "-opt", str(path), "--root", str(root)])
+    lines = [line for line in err.getvalue().splitlines() if line]
+    if code == 2:
+        is_one_line = len(lines) == 1 and lines[0].startswith(REFUSED)
+        return Verdict("refused" if is_one_line else "no line", err.getvalue())
+    try:
+        with _within(LIMIT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            _use(path, root)
+    except FloatingPointError as error:  # it says so itself in a run
+        return Verdict("accepted", f"step: {error}")
+    except Exception:
+        return Verdict("step fails", traceback.format_exc())
+    return Verdict("accepted", out.getvalue())
+
+
+def _look_at_table(path: Path) -> Verdict:
+    from srkd_plugin.tables.plan import plan_runs, read_table
+
+    try:
+        with _within(LIMIT):
+            plan_runs(read_table(path), SHIPPED / "tables" / path.name)
+    except OptionsError as error:
+        return Verdict("refused" if "\n" not in str(error) else "no line", str(error))
+    return Verdict("accepted", "")
+
+
+def _use(path: Path, root: Path) -> None:
+    """Build model and data sets as BasicSR does, take one training step, and validate or test one image of each set."""
+    import torch
+    from basicsr.data import build_dataset
+    from basicsr.models import build_model
+
+    from srkd_plugin.basicsr_patches.parse_options import parse_without_running
+    from srkd_plugin.preflight.networks import root_logger_untouched
+
+    is_train = "train" in yaml.safe_load(path.read_text("utf-8"))
+    opt = parse_without_running(path, root, is_train)
+    opt["root_path"] = str(root)
+    with root_logger_untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sets = {phase: build_dataset(copy.deepcopy(section)) for phase, section in opt["datasets"].items()}
+        model = build_model(opt)
+        if is_train:
+            size = min(opt["datasets"]["train"]["batch_size_per_gpu"], 4)
+            train_set = sets.pop("train")
+            model.feed_data(torch.utils.data.default_collate([train_set[i % len(train_set)] for i in range(size)]))
+            model.optimize_parameters(1)
+            model.update_learning_rate(2, warmup_iter=opt["train"].get("warmup_iter", -1))
+        for test_set in sets.values() if opt.get("val") is not None else ():
+            model.validation(torch.utils.data.DataLoader(test_set, sampler=[0]), 1, None, save_img=False)
+
+
+def _state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of every file that is there; a cache that is read changes its lock file."""
+    found = {path: path.stat() for path in folder.rglob("*") if path.name != "lock.mdb"}
+    return {
+        path: (stat.st_size if path.is_file() else 0, path.is_file() * stat.st_mtime_ns) for path, stat in found.items()
+    }
+
+
+@contextlib.contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    def end(*_: Any) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Cut off the network; give it back, and the working directory, afterwards."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError("there is no network in the campaign")
+
+    connect, here = socket.socket.connect, os.getcwd()
+    socket.socket.connect = refuse  # type: ignore[method-assign, assignment]  # for downloads of weights
+    try:
+        yield
+    finally:
+        socket.socket.connect = connect  # type: ignore[method-assign]
+        os.chdir(here)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
