@@ -39,7 +39,8 @@ def files() -> dict[str, str]:
 
 def _file(stem: str, row: dict[str, Any], size: dict[str, Any], base: str) -> str:
     has_teacher = row["model_type"] == "DistillModel"
-    student, teacher = (indent(size[role].rstrip(), "  ") for role in ("student", "teacher"))
+    networks = (row.get("network_g", size["student"]), size["teacher"])
+    student, teacher = (indent(network.rstrip(), "  ") for network in networks)
     parts = {
         "header": _header(f"{stem}.yml", row, size["torchrun"] if has_teacher else []),
         "name": f"{stem}{size['suffix']}",

@@ -20,6 +20,7 @@ TRAIN = [f for f in FILES if "test" not in f.stem]
 DISTILL = [f for f in TRAIN if "distill" in f.stem]
 WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
 CACHED = [f for f in DISTILL if f.stem.endswith("_cached")]
+OTHER_STUDENTS = [f for f in DISTILL if f.stem.endswith(("_compact", "_edsr_32x5"))]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
 
 
@@ -84,16 +85,31 @@ def test_networks_have_the_papers_sizes():
     assert parameters(load(FOLDER / "student_edsr_m.yml")["network_g"]) == PAPER_STUDENT
     for file in [*FOLDER.glob("distill_*.yml"), FOLDER / "student_slice.yml"]:
         options = load(file)
-        assert options["network_g"] == load(FOLDER / "student_edsr_m.yml")["network_g"]
         assert options["network_t"] == load(FOLDER / "teacher_edsr_l.yml")["network_g"]
-        assert load(FOLDER / "test_student.yml")["network_g"] == options["network_g"]
+        if file not in OTHER_STUDENTS:
+            assert options["network_g"] == load(FOLDER / "student_edsr_m.yml")["network_g"]
+            assert load(FOLDER / "test_student.yml")["network_g"] == options["network_g"]
+
+
+@pytest.mark.parametrize("prefix", ["", "demo_"])
+@pytest.mark.parametrize("student", ["compact", "edsr_32x5"])
+def test_files_of_another_student_differ_in_it_alone(prefix, student):
+    row, own = load(FOLDER / f"{prefix}distill_cl_l1_{student}.yml"), load(FOLDER / f"{prefix}distill_cl_l1.yml")
+    network = row.pop("network_g")
+    assert row.pop("name") == own.pop("name").replace("_l1", f"_l1_{student}")
+    assert own.pop("network_g")["upscale"] == network["upscale"]
+    assert row == own
+    if student == "compact":
+        assert (network["type"], network["act_type"]) == ("SRVGGNetCompact", "prelu")
+    else:
+        assert (network["type"], network["num_feat"], network["num_block"]) == ("EDSR", 32, 5)
 
 
 @pytest.mark.parametrize("prefix", ["", "demo_"])
 def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
     plain = load(FOLDER / f"{prefix}student{'' if prefix else '_edsr_m'}.yml")
     for file in FOLDER.glob(f"{prefix}*.yml"):
-        if file not in WITH_TEACHER or file.stem.startswith("demo") != bool(prefix):
+        if file not in WITH_TEACHER or file in OTHER_STUDENTS or file.stem.startswith("demo") != bool(prefix):
             continue
         row = load(file)
         if file.stem == "distill_fakd":  # FAKD's own formula halves L_rec
