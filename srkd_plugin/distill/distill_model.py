@@ -16,6 +16,7 @@ from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
+from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.student_init import cut_from_teacher
@@ -48,6 +49,7 @@ class DistillModel(ResumableModel):
 
     lq: Tensor
     output: Tensor
+    net_g: nn.Module
     _multiple: Optional[int] = None
     """Number that divides the student's input sides; found at the first validation."""
 
@@ -58,9 +60,13 @@ class DistillModel(ResumableModel):
         set_tf32(ours.run.tf32)
         self.amp = MixedPrecision(ours.amp, self.device)
         self.step_losses = self._build_step_losses(options)
+        self._initialise_student(ours)
+        self.trained_student = TrainedStudent(ours.student)
+        if self.trained_student.prepare(self.get_bare_model(self.net_g)):
+            # once more: DDP makes the ranks' parameters equal, and looks for those that it averages, when it wraps
+            self.net_g = self.model_to_device(self.get_bare_model(self.net_g))
         # beside net_g, not in its place: checkpoints and validation know nothing of it
         self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
-        self._initialise_student(ours)
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
         self.grad_norm_log = ours.grad_norm_log
         self._prepare_run(options, self.step_losses.source.files_sha256())
@@ -93,6 +99,14 @@ class DistillModel(ResumableModel):
             return
         cut_from_teacher(self.get_bare_model(self.net_g), self.step_losses.source.teacher_network())
         get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
+
+    def _student_weights(self) -> Mapping[str, Tensor]:
+        """Those of the plain network, whatever trains beside it."""
+        return self.trained_student.weights(self.get_bare_model(self.net_g))
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move SRModel's running average on, which is a plain network, too."""
+        self.trained_student.average_into(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: Optional[str] = "params"
@@ -177,12 +191,14 @@ class DistillModel(ResumableModel):
 
     def _own_state(self) -> dict[str, Any]:
         return {
+            **self.trained_student.state(self.get_bare_model(self.net_g)),
             "connectors": self.step_losses.connectors.state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "amp": self.amp.state_dict(),
         }
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
+        self.trained_student.load_state(self.get_bare_model(self.net_g), state)
         kept = self._kept_connectors(state)
         self.step_losses.connectors.load_state_dict(kept, strict=False)
         self.term_weights.load_state_dict(state.get("term_weights") or {})

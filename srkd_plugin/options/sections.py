@@ -56,6 +56,9 @@ class StudentSection(_Section):
     teacher for this alone needs no ``train.distill_opt``."""
     compile: bool = False
     """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
+    reparameterize: bool = False
+    """Train each 3x3 convolution as several branches; every checkpoint is the plain network that they sum up to, and
+    the branches are kept in the training state."""
 
 
 class AmpSection(_Section):

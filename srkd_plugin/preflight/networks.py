@@ -16,6 +16,7 @@ from torch import nn
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.terms import build_terms
+from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
@@ -49,6 +50,7 @@ def check_networks(options: RunOptions) -> None:
         check_student_weights(opt, student)
         if ours.student.init == "teacher_slice":
             cut_from_teacher(student, source.teacher_network())
+        TrainedStudent(ours.student).prepare(student)
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
         scale = options.stock.run.scale
         _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)

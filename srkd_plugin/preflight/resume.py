@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from srkd_plugin.distill.targets.find import find_source
+from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.weights_file import WeightsFile
@@ -54,4 +55,5 @@ def _check_student(options: RunOptions, state: Mapping[str, Any]) -> None:
         except OptionsError as error:
             problem = f"it is not that of the run that is resumed: {file}: {error.problem}"
             raise OptionsError("network_g", dict(section), problem, f"Write the run's network_g, {ANEW}") from error
+        TrainedStudent(options.ours.student).prepare(student)
     check_parameters(state, sum(p.requires_grad for p in student.parameters()))

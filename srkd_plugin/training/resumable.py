@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from srkd_plugin.options.run_options import RunOptions
@@ -43,6 +44,10 @@ class ResumableModel(SRModel):
         self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
         self._resumed_at: Optional[int] = None  # until then
+
+    def _student_weights(self) -> Mapping[str, Tensor]:
+        """State dict of the student as it is saved; a derived model may train more than that."""
+        return self.get_bare_model(self.net_g).state_dict()
 
     def _own_state(self) -> dict[str, Any]:
         """What a derived model adds to the training state."""
@@ -90,7 +95,7 @@ class ResumableModel(SRModel):
         state = self._training_state(epoch, current_iter)
         if self.opt["rank"] != 0:
             return True
-        student = {"params": on_cpu(self.get_bare_model(self.net_g).state_dict())}
+        student = {"params": on_cpu(self._student_weights())}
         if hasattr(self, "net_g_ema"):
             student["params_ema"] = on_cpu(self.net_g_ema.state_dict())
         return self.checkpoints.save(current_iter, student, state)

@@ -132,6 +132,12 @@ RULES = (
         for key in ("train.optim_g*", "train.scheduler*", "train.warmup_iter")
     ),
     Rule("train.amp.init_scale", "is ignored", "the loss scale goes on as it was saved"),
+    Rule(
+        "student.reparameterize",
+        "is refused",
+        "the run that is resumed trains its convolutions the other way",
+        f"Write {{before}}, {ANEW}",
+    ),
     Rule("student.init", "is ignored", "it is for the start of a run; to get it, start a new run under another name"),
     Rule(
         "train.distill_opt.*",
