@@ -35,6 +35,10 @@ class InputError(OptionsError):
     Its text is one line that names the option or file, the value and the remedy.
     """
 
+    def with_more(self, text: str) -> InputError:
+        """The same error, with a further sentence behind the remedy."""
+        return type(self)(self.key, self.value, self.problem, f"{self.remedy} {text}")
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep all parts when the error is sent from a worker process; exceptions keep their text only."""
         return type(self), (self.key, self.value, self.problem, self.remedy)

@@ -15,7 +15,7 @@ MEANING = """\
 exit codes:
   0    fine
   1    something that was measured is wrong, or a run failed
-  2    bad input; one line on stderr names it, and nothing was changed
+  2    bad input; one line on stderr names it, and nothing was changed, or it says what is done and kept
   75   a training run was asked to stop, saved, and can be resumed (--auto-resume)
   130  interrupted by Ctrl-C
 """

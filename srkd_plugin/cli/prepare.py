@@ -17,9 +17,10 @@ LR is MATLAB's bicubic reduction, bit for bit, or cut from the official LR image
   <name>_HR_sub.lmdb                  BasicSR's dataroot_gt
   <name>_LR_bicubic_X<scale>_sub.lmdb BasicSR's dataroot_lq
   meta_info_<name>_sub_GT.txt         names and sizes of the sub-images
-  <name>_info.json                    recipe, counts, sizes, sha256 of the keys
+  <name>_info.json                    recipe, counts, sizes, sha256 of the keys and of the photographs' files
 
-An interrupted run is continued by the same command. A complete set is verified and left alone.
+An interrupted run is continued by the same command. A complete set is verified and left alone. Photographs that have
+changed since (a damaged one that was mended) are cut again, and those that are gone or new are dropped or added, in both.
 """
 TRAIN_EXAMPLES = """\
 # DIV2K, with its official LR images

@@ -86,8 +86,12 @@ def _make(
         differing = [path for found in map_images(_make_pair, jobs, workers, "comparing") for path in found]
         _refuse_overwriting(hr, out, differing, force)
     jobs = [PairJob(job.source, job.hr, job.lr, write=True) for job in jobs]
-    for _ in map_images(_make_pair, jobs, workers, out.name):
-        pass
+    try:
+        for _ in map_images(_make_pair, jobs, workers, out.name):
+            pass
+    except InputError as error:
+        written = (out / "HR").exists()
+        raise (error.with_more("What is written is kept; the same command goes on.") if written else error) from error
     return _write_info(out)
 
 

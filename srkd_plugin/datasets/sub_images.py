@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import NamedTuple, Union
 
 import numpy as np
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import crop_to_multiple, encode_png, read_bgr
 from srkd_plugin.images.matlab_resize import downscale
+from srkd_plugin.utils.files import sha256_of_file
 
 Kind = Union[str, int]
 """``HR``, or the scale of an LR image."""
@@ -32,14 +33,40 @@ class CutJob:
     compression: int
 
 
-def cut(job: CutJob) -> dict[Kind, list[tuple[str, bytes]]]:
+class SubImages(NamedTuple):
+    """What a photograph was cut into."""
+
+    sha256: str
+    """That of its files (:func:`sha256_of_sources`)."""
+    pieces: dict[Kind, list[tuple[str, bytes]]]
+    """Keys (``<stem>_s001`` ...) and PNG files, for HR and for each scale."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the PNG files together."""
+        return sum(len(png) for entries in self.pieces.values() for _, png in entries)
+
+
+def sha256_of_sources(job: CutJob) -> str:
+    """The sha256 of the photograph's file and of its official LR images', in hexadecimal, with spaces between."""
+    return " ".join(sha256_of_file(path) for path in (job.hr, *(job.lr[scale] for scale in sorted(job.lr))))
+
+
+def photograph_of(key: str) -> str:
+    """The stem of the photograph that a sub-image was cut from.
+
+    Example:
+        >>> photograph_of("street_s1_s012")
+        'street_s1'
+    """
+    return key.rpartition("_s")[0]
+
+
+def cut(job: CutJob) -> SubImages:
     """Cut a photograph.
 
     HR is cropped to a multiple of all scales, so that all LR images show the same. LR is reduced from the whole
     photograph (:func:`~srkd_plugin.images.matlab_resize.downscale`) and then cut, as BasicSR does.
-
-    Returns:
-        Keys (``<stem>_s001`` ...) and PNG files, for HR and for each scale.
 
     Raises:
         InputError: An image cannot be read or is too small, or an official LR image is not of the right size.
@@ -59,7 +86,7 @@ def cut(job: CutJob) -> dict[Kind, list[tuple[str, bytes]]]:
         size = job.size // scale
         parts = [image[: h // scale, : w // scale][y // scale :, x // scale :][:size, :size] for y, x in corners]
         pieces[kind] = [(key, encode_png(part, job.compression)) for key, part in zip(keys, parts)]
-    return pieces
+    return SubImages(sha256_of_sources(job), pieces)
 
 
 def starts(length: int, size: int, step: int) -> list[int]:

@@ -2,128 +2,42 @@
 
 Work goes to a folder of its own below the output and is moved into place when it is complete; the info file comes last
 and so marks a complete set. In the work folder, ``recipe.json`` says what is being made, ``done.txt`` which photographs
-are on disk in all LMDBs, and ``info.json`` that only the moving is left.
+are on disk in all LMDBs, each with the sha256 of its files, and ``info.json`` that only the moving is left.
+
+A photograph that has changed since it was cut is cut again, one that is gone is dropped, and what is new is added: in
+unfinished work, and in a complete set, whose other sub-images are copied.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from srkd_plugin import __version__
-from srkd_plugin.datasets.official_lr import pair_official_lr
-from srkd_plugin.datasets.sub_images import HR, CutJob, Kind, cut
+from srkd_plugin.datasets.sub_images import HR, CutJob, Kind, SubImages, cut, photograph_of, sha256_of_sources
+from srkd_plugin.datasets.train_set_plan import TrainSet
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.listing import Listing, list_folder, say_left_out
+from srkd_plugin.images import changes
+from srkd_plugin.images.changes import Changes
+from srkd_plugin.images.listing import say, say_left_out
 from srkd_plugin.images.lmdb_check import find_lmdb_faults
-from srkd_plugin.images.lmdb_store import LmdbWriter, check_key, read_meta_info
+from srkd_plugin.images.lmdb_store import LmdbImages, LmdbWriter, read_meta_info
 from srkd_plugin.images.worker_pool import map_images
-from srkd_plugin.utils.files import UNFINISHED, read_json, sha256_of_lines, write_atomically, write_json
+from srkd_plugin.utils.files import read_json, sha256_of_lines, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
 
 FLUSH_BYTES = 1 << 24
 """Bytes that are collected before they are written and synced to disk; an interruption loses no more."""
+SETTINGS = ("size", "step", "scales", "compression")
+"""Keys of the recipe that concern every sub-image."""
 
-
-@dataclass(frozen=True)
-class TrainSet:
-    """What a training set is made of, and where it goes.
-
-    Raises:
-        InputError: The settings do not fit each other, or the folders are not as expected.
-    """
-
-    hr: tuple[Path, ...]
-    """Folders of photographs; together they are one set."""
-    out: Path
-    """Folder to write to."""
-    name: str
-    """Start of the names of what is written, e.g. ``DIV2K_train``."""
-    scales: tuple[int, ...]
-    lr: dict[int, Path] = field(default_factory=dict)
-    """Folder of official LR images by scale; LR of other scales is computed."""
-    size: int = 480
-    """Side of the sub-images, in HR pixels."""
-    step: int = 240
-    """Distance from one sub-image to the next, in HR pixels."""
-    compression: int = 1
-    """PNG compression level, 0 to 9; BasicSR uses 1."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        for scale in self.scales:
-            for option, value in (("--size", self.size), ("--step", self.step)):
-                if value < 1 or value % scale:
-                    problem = f"it is not a multiple of the scale, {scale}"
-                    raise InputError(option, value, problem, f"Write e.g. {max(value // scale, 1) * scale}.")
-        check_key(f"{self.name}_")
-        if os.sep in self.name:
-            raise InputError("--name", self.name, "it is a path", "Give a name; the folder is --out.")
-
-    @cached_property
-    def listings(self) -> dict[Path, Listing]:
-        """What the folders of HR and of official LR hold."""
-        named = [("--gt", folder) for folder in self.hr] + [("--lq", folder) for folder in self.lr.values()]
-        return {folder: list_folder(option, folder) for option, folder in named}
-
-    @cached_property
-    def photographs(self) -> dict[str, Path]:
-        """HR files by stem, sorted."""
-        photographs: dict[str, Path] = {}
-        for folder in self.hr:
-            for stem, path in self.listings[folder].images("--gt").items():
-                check_key(stem)
-                if stem in photographs:
-                    problem = f"{stem} is in {photographs[stem].parent} too"
-                    raise InputError("--gt", str(folder), problem, "Remove or rename one of them.")
-                photographs[stem] = path
-        return dict(sorted(photographs.items()))
-
-    @cached_property
-    def official_lr(self) -> dict[int, dict[str, Path]]:
-        """LR files by scale and stem of the photograph; DIV2K's ``0001x2.png`` belongs to ``0001.png``."""
-        files = {scale: self.listings[folder].images("--lq") for scale, folder in self.lr.items()}
-        return {scale: pair_official_lr(list(self.photographs), files[scale], scale, self.lr[scale]) for scale in files}
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """What tells this set from another one; sources are known by name and size."""
-        return {
-            "size": self.size,
-            "step": self.step,
-            "scales": list(self.scales),
-            "compression": self.compression,
-            "photographs": len(self.photographs),
-            "sha256 of their names and sizes": _fingerprint(self.photographs),
-            "official LR": {f"X{scale}": _fingerprint(files) for scale, files in self.official_lr.items()},
-        }
-
-    @property
-    def lmdbs(self) -> dict[Kind, Path]:
-        """The LMDBs, named as in BasicSR's options files."""
-        lr: dict[Kind, Path] = {scale: self.out / f"{self.name}_LR_bicubic_X{scale}_sub.lmdb" for scale in self.scales}
-        return {HR: self.out / f"{self.name}_HR_sub.lmdb", **lr}
-
-    @property
-    def meta_info(self) -> Path:
-        """Names and sizes of the HR sub-images, as BasicSR's ``meta_info_file``."""
-        return self.out / f"meta_info_{self.name}_sub_GT.txt"
-
-    @property
-    def info(self) -> Path:
-        """What was made: recipe, counts, sizes, and sha256 of the keys. It is there only if the set is complete."""
-        return self.out / f"{self.name}_info.json"
-
-    @property
-    def work(self) -> Path:
-        """The work folder."""
-        return self.out / f".{self.name}{UNFINISHED}"
+Sources = dict[str, str]
+"""The sha256 of a photograph's files, by its stem."""
 
 
 def make_train_set(wanted: TrainSet, workers: int = 1, force: bool = False) -> dict[str, Any]:
@@ -136,28 +50,66 @@ def make_train_set(wanted: TrainSet, workers: int = 1, force: bool = False) -> d
             of another recipe.
 
     Returns:
-        What the info file holds: ``recipe`` and, for each LMDB by name, ``images``, ``bytes`` and ``sha256 of keys``.
+        What the info file holds: ``recipe``; for each LMDB by name, ``images``, ``bytes`` and ``sha256 of keys``; and
+        the sha256 of the files of each photograph.
 
     Raises:
         InputError: Something given is not as expected; what is there is another set or damaged, and ``force`` is off;
-            another process makes this set.
+            another process makes this set. It says what is done and kept, if anything is.
     """
-    recipe = wanted.recipe
+    total = wanted.recipe["photographs"]  # they are looked at before anything is written
+    made_here = not wanted.out.exists()
     say_left_out(wanted.listings.values())
-    if wanted.info.exists() and not wanted.work.exists():
-        problem = _compare_recipes(read_json(wanted.info).get("recipe", {}), recipe) or _find_problem(wanted, workers)
-        if problem is None:
-            return read_json(wanted.info)
-        if not force:
-            raise InputError(
-                "--out", str(wanted.out), problem, "Use another --out or --name, or --force to replace it."
-            )
-    with owned("--out", wanted.out / wanted.name):
-        _enter_work_folder(wanted, force)
-        if not (wanted.work / "info.json").exists():
-            _build(wanted, workers)
-        _move_into_place(wanted)
+    there = _look_at_complete(wanted, workers)
+    if there is not None and there.problem is None and not there.changes.some:
+        _drop_leftovers(wanted)
         return read_json(wanted.info)
+    if there is not None and not wanted.work.exists():
+        if there.problem is None:
+            say([f"{wanted.info.name}: {there.changes.describe()}"])
+        elif not force:
+            remedy = "Use another --out or --name, or --force to replace it."
+            raise InputError("--out", str(wanted.out), there.problem, remedy)
+    try:
+        with owned("--out", wanted.out / wanted.name):
+            _enter_work_folder(wanted, workers, force)
+            was_complete = (wanted.work / "info.json").exists()
+            if not was_complete:
+                _build_or_keep(wanted, workers, {} if there is None else there.kept, total)
+            _move_into_place(wanted)
+            # photographs may have changed while only the moving was left
+            return make_train_set(wanted, workers, force) if was_complete else read_json(wanted.info)
+    except InputError:
+        if made_here:
+            with suppress(OSError):  # work that is kept lies in it
+                wanted.out.rmdir()
+        raise
+
+
+class _Complete(NamedTuple):
+    """What is known of a complete set that is in place."""
+
+    problem: Optional[str]
+    """Why it is not the wanted one, or cannot be read."""
+    changes: Changes
+    """What became of its photographs, if there is no problem."""
+    kept: Sources
+    """Those whose sub-images can be used again."""
+
+
+def _look_at_complete(wanted: TrainSet, workers: int) -> Optional[_Complete]:
+    if not wanted.info.exists():
+        return None
+    info = read_json(wanted.info)
+    recipe, sources = info.get("recipe", {}), info.get("sources")
+    keys = SETTINGS if sources is not None else tuple(wanted.recipe)  # it was made before they were kept
+    problem = _compare_recipes(recipe, wanted.recipe, keys) or _find_problem(wanted, workers)
+    if problem is not None or sources is None:
+        return _Complete(problem, Changes([], [], [], []), {})
+    found = _compare_sources(wanted, sources, workers, finished=True)
+    if found.another_set is not None:
+        return _Complete(f"another set of this name is there ({found.another_set})", found, {})
+    return _Complete(None, found, {stem: sources[stem] for stem in found.kept})
 
 
 def _find_problem(wanted: TrainSet, workers: int) -> Optional[str]:
@@ -172,18 +124,38 @@ def _find_problem(wanted: TrainSet, workers: int) -> Optional[str]:
     return None
 
 
-def _compare_recipes(there: dict[str, Any], wanted: dict[str, Any]) -> Optional[str]:
-    differing = [key for key in wanted if there.get(key) != wanted[key]]
-    if not differing:
-        return None
-    key = differing[0]
-    return f"another set of this name is there ({key}: {there.get(key)}, and not {wanted[key]})"
+def _compare_recipes(there: Mapping[str, Any], wanted: Mapping[str, Any], keys: Iterable[str]) -> Optional[str]:
+    """What tells a set from the wanted one: one of these keys, or the scales of which LR is official."""
+    for key in keys:
+        if there.get(key) != wanted[key]:
+            return f"another set of this name is there ({key}: {there.get(key)}, and not {wanted[key]})"
+    official, here = (sorted(recipe.get("official LR", {})) for recipe in (there, wanted))
+    if official != here:
+        return f"another set of this name is there (scales of official LR: {official}, and not {here})"
+    return None
 
 
-def _enter_work_folder(wanted: TrainSet, force: bool) -> None:
+def _compare_sources(wanted: TrainSet, before: Sources, workers: int, finished: bool) -> Changes:
+    common = [stem for stem in before if stem in wanted.photographs]
+    now = map_images(sha256_of_sources, list(map(wanted.job, common)), workers, "comparing photographs")
+    changed = [stem for stem, sha256 in zip(common, now) if sha256 != before[stem]]
+    return changes.compare(before, wanted.photographs, changed, finished)
+
+
+def _drop_leftovers(wanted: TrainSet) -> None:
+    """Drop what a kill left of the work folder of a set that is in place; work on another set is left alone."""
+    note = wanted.work / "recipe.json"
+    if wanted.work.exists() and (
+        not note.exists() or _compare_recipes(read_json(note), wanted.recipe, SETTINGS) is None
+    ):
+        with owned("--out", wanted.out / wanted.name):
+            shutil.rmtree(wanted.work)
+
+
+def _enter_work_folder(wanted: TrainSet, workers: int, force: bool) -> None:
     note = wanted.work / "recipe.json"
     if note.exists():
-        problem = _compare_recipes(read_json(note), wanted.recipe)
+        problem = _compare_recipes(read_json(note), wanted.recipe, SETTINGS) or _settle_unfinished(wanted, workers)
         if problem is None:
             return
         if not force:
@@ -198,28 +170,64 @@ def _enter_work_folder(wanted: TrainSet, force: bool) -> None:
     write_json(note, wanted.recipe)
 
 
-def _build(wanted: TrainSet, workers: int) -> None:
+def _settle_unfinished(wanted: TrainSet, workers: int) -> Optional[str]:
+    """Take what has changed or is gone out of the journal of unfinished work; say what, or why it is another set."""
+    if (wanted.work / "info.json").exists():
+        return None  # only the moving is left
+    done = _read_journal(wanted)
+    found = _compare_sources(wanted, done, workers, finished=False)
+    if found.another_set is not None:
+        return f"another set of this name is there ({found.another_set})"
+    if found.some:
+        say([f"{wanted.work.name}: {found.describe()}"])
+        _write_journal(wanted, {stem: done[stem] for stem in found.kept})
+    return None
+
+
+def _read_journal(wanted: TrainSet) -> Sources:
     journal = wanted.work / "done.txt"
-    done = set(journal.read_text("utf-8").splitlines()) if journal.exists() else set()
-    jobs = [_job(wanted, stem) for stem in wanted.photographs if stem not in done]
+    lines = journal.read_text("utf-8").splitlines() if journal.exists() else []
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def _write_journal(wanted: TrainSet, done: Sources) -> None:
+    lines = "".join(f"{stem}\t{sha256}\n" for stem, sha256 in sorted(done.items()))
+    write_atomically(wanted.work / "done.txt", lines.encode())
+
+
+def _build_or_keep(wanted: TrainSet, workers: int, earlier: Sources, total: int) -> None:
+    """Build the set; an error says what is done and kept, or nothing is left of the work."""
+    try:
+        _build(wanted, workers, earlier)
+    except InputError as error:
+        done = len(_read_journal(wanted))
+        if done:
+            kept = f"{done} of {total} photographs are done and kept in {wanted.work}"
+            raise error.with_more(f"{kept}; the same command goes on.") from error
+        shutil.rmtree(wanted.work)
+        raise
+
+
+def _build(wanted: TrainSet, workers: int, earlier: Sources) -> None:
     with ExitStack() as stack:
         writers = {
             kind: stack.enter_context(LmdbWriter(wanted.work / path.name)) for kind, path in wanted.lmdbs.items()
         }
-        waiting: list[tuple[str, dict[Kind, list[tuple[str, bytes]]]]] = []
+        done = _drop_what_is_not_done(wanted, writers)
+        left = [stem for stem in wanted.photographs if stem not in done]
+        waiting: list[tuple[str, SubImages]] = []
 
         def flush() -> None:
             for kind, writer in writers.items():
-                writer.put(entry for _, pieces in waiting for entry in pieces[kind])
-            done.update(stem for stem, _ in waiting)
+                writer.put(entry for _, images in waiting for entry in images.pieces[kind])
+            done.update((stem, images.sha256) for stem, images in waiting)
             waiting.clear()
-            write_atomically(journal, "".join(f"{stem}\n" for stem in sorted(done)).encode())
+            _write_journal(wanted, done)
 
         try:
-            cuts = map_images(cut, jobs, workers, wanted.name, total=len(wanted.photographs))
-            for job, pieces in zip(jobs, cuts):
-                waiting.append((job.stem, pieces))
-                if sum(len(png) for _, p in waiting for entries in p.values() for _, png in entries) >= FLUSH_BYTES:
+            for stem, images in _sub_images(wanted, left, workers, earlier):
+                waiting.append((stem, images))
+                if sum(images.bytes for _, images in waiting) >= FLUSH_BYTES:
                     flush()
         finally:
             flush()  # on Ctrl-C and errors, too
@@ -227,14 +235,36 @@ def _build(wanted: TrainSet, workers: int) -> None:
     lines = (f"{key}.png ({h},{w},{c})\n" for key, (h, w, c) in shapes[HR].items())
     write_atomically(wanted.work / wanted.meta_info.name, "".join(lines).encode())
     lmdbs = {path.name: _describe(wanted.work / path.name, shapes[kind]) for kind, path in wanted.lmdbs.items()}
-    write_json(
-        wanted.work / "info.json", {"made by": f"srkd_plugin {__version__}", "recipe": wanted.recipe, "lmdbs": lmdbs}
-    )
+    about = {"made by": f"srkd_plugin {__version__}", "recipe": wanted.recipe, "lmdbs": lmdbs}
+    write_json(wanted.work / "info.json", {**about, "sources": dict(sorted(done.items()))})
 
 
-def _job(wanted: TrainSet, stem: str) -> CutJob:
-    lr = {scale: files[stem] for scale, files in wanted.official_lr.items()}
-    return CutJob(stem, wanted.photographs[stem], lr, wanted.scales, wanted.size, wanted.step, wanted.compression)
+def _drop_what_is_not_done(wanted: TrainSet, writers: Mapping[Kind, LmdbWriter]) -> Sources:
+    """Agree journal and LMDBs: what is not in both is dropped, and made again."""
+    stored = {kind: {photograph_of(key) for key in writer.keys()} for kind, writer in writers.items()}  # noqa: SIM118
+    journal = _read_journal(wanted)
+    done = {stem: sha256 for stem, sha256 in journal.items() if all(stem in stems for stems in stored.values())}
+    if done != journal:
+        _write_journal(wanted, done)
+    for writer in writers.values():
+        writer.remove(key for key in writer.keys() if photograph_of(key) not in done)  # noqa: SIM118
+    return done
+
+
+def _sub_images(wanted: TrainSet, stems: list[str], workers: int, earlier: Sources) -> Iterator[tuple[str, SubImages]]:
+    """The sub-images of photographs: copied from the complete set that is in place where that has them, or cut."""
+    copied = [stem for stem in stems if stem in earlier]
+    if copied:
+        lmdbs = {kind: LmdbImages("--out", path) for kind, path in wanted.lmdbs.items()}
+        keys = defaultdict(list)
+        for key in lmdbs[HR].shapes:
+            keys[photograph_of(key)].append(key)
+        for stem in copied:
+            pieces = {kind: [(key, images.read(key)) for key in keys[stem]] for kind, images in lmdbs.items()}
+            yield stem, SubImages(earlier[stem], pieces)
+    jobs: list[CutJob] = [wanted.job(stem) for stem in stems if stem not in earlier]
+    cuts = map_images(cut, jobs, workers, wanted.name, total=len(wanted.photographs))
+    yield from zip((job.stem for job in jobs), cuts)
 
 
 def _describe(lmdb: Path, keys: Iterable[str]) -> dict[str, Any]:
@@ -257,7 +287,3 @@ def _move_into_place(wanted: TrainSet) -> None:
         os.replace(wanted.work / path.name, path)
     os.replace(wanted.work / "info.json", wanted.info)
     shutil.rmtree(wanted.work)
-
-
-def _fingerprint(files: dict[str, Path]) -> str:
-    return sha256_of_lines(f"{stem} {path.stat().st_size}" for stem, path in files.items())

@@ -48,8 +48,13 @@ def check_key(key: str) -> None:
         raise InputError("LMDB key", key, problem, "Rename the image.")
 
 
-def put_all(env: lmdb.Environment, folder: Path, entries: Sequence[tuple[bytes, bytes]]) -> None:
+def put_all(env: lmdb.Environment, folder: Path, entries: Sequence[tuple[bytes, Optional[bytes]]]) -> None:
     """Write entries in one transaction, in a map that grows when it is full or when another process has grown it.
+
+    Args:
+        env: The open LMDB.
+        folder: Where it is, for errors.
+        entries: Keys and values; a key whose value is None is removed.
 
     Raises:
         InputError: The disk is full; nothing of these entries is written.
@@ -58,7 +63,10 @@ def put_all(env: lmdb.Environment, folder: Path, entries: Sequence[tuple[bytes, 
         try:
             with env.begin(write=True) as transaction:
                 for key, value in entries:
-                    transaction.put(key, value)
+                    if value is None:
+                        transaction.delete(key)
+                    else:
+                        transaction.put(key, value)
             return
         except lmdb.MapFullError:
             env.set_mapsize(2 * env.info()["map_size"])
@@ -135,6 +143,19 @@ class LmdbWriter:
         for key, _ in entries:
             check_key(key)
         put_all(self._env, self.folder, [(key.encode(), png) for key, png in entries])
+
+    def keys(self) -> list[str]:
+        """The keys of what is stored, sorted."""
+        with self._env.begin() as transaction:
+            return [bytes(key).decode() for key in transaction.cursor().iternext(keys=True, values=False)]
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove images in one transaction.
+
+        Raises:
+            InputError: The disk is full; nothing is removed.
+        """
+        put_all(self._env, self.folder, [(key.encode(), None) for key in keys])
 
     def finish(self, compression: int) -> dict[str, tuple[int, int, int]]:
         """Write ``meta_info.txt``.

@@ -80,6 +80,17 @@ def test_differing_images_are_replaced_only_by_force(hr, tmp_path):
         assert (out / "HR/p1.png").read_bytes() == whole
 
 
+def test_what_is_written_before_a_broken_image_is_kept_and_said(hr, tmp_path):
+    whole = (hr / "p1.png").read_bytes()
+    (hr / "p1.png").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"p1\.png.*What is written is kept; the same command goes on\.$"):
+        make_benchmark_set(hr, tmp_path / "set", (2,))
+    before = snapshot(tmp_path / "set")
+    (hr / "p1.png").write_bytes(whole)
+    make_benchmark_set(hr, tmp_path / "set", (2,))
+    assert before and before.items() <= snapshot(tmp_path / "set").items()
+
+
 def test_the_source_is_never_overwritten(tmp_path):
     hr = write_photos(tmp_path / "set/HR", 1, h=47, w=65)
     before = snapshot(hr)

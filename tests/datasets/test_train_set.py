@@ -236,6 +236,137 @@ def test_a_broken_photograph_keeps_the_others(wanted, monkeypatch):
     assert len(content(wanted)["HR"]) == 45
 
 
+def made(hr, name):
+    """A set of the same photographs, made at once."""
+    reference = TrainSet((hr,), hr.parent / name, "train", (2, 3), size=24, step=12)
+    make_train_set(reference)
+    return reference
+
+
+def again(wanted):
+    """The same command later."""
+    return TrainSet(wanted.hr, wanted.out, wanted.name, wanted.scales, size=24, step=12)
+
+
+@pytest.fixture
+def cuts(monkeypatch):
+    """Stems of the photographs that are cut."""
+    cut, seen = train_set.cut, []
+    monkeypatch.setattr(train_set, "cut", lambda job: seen.append(job.stem) or cut(job))
+    return seen
+
+
+def break_photograph(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100] + b"\0" * 100)
+
+
+def test_a_mended_photograph_is_gone_on_with(wanted, cuts, capsys):
+    """Mended by a file of another size, and one that was cut before is changed, one removed, one added."""
+    hr = write_photos(wanted.hr[0], 6, h=50, w=67)
+    break_photograph(hr / "p4.png")
+    words = r"p4\.png.*4 of 6 photographs are done and kept in .*\.train\.unfinished; the same command goes on\."
+    with pytest.raises(InputError, match=words):
+        make_train_set(wanted)
+    cv2.imwrite(str(hr / "p4.png"), photo(40, 50, 67))
+    cv2.imwrite(str(hr / "p1.png"), photo(41, 40, 30))  # has fewer sub-images than before
+    (hr / "p2.png").unlink()
+    cv2.imwrite(str(hr / "q.png"), photo(42, 50, 67))
+    cuts.clear()
+    make_train_set(again(wanted))
+    assert cuts == ["p1", "p4", "p5", "q"], "p0 and p3 were done and are unchanged"
+    line = (
+        "1 changed, which are made again (p1), 1 removed, which are dropped (p2); 2 made before are unchanged and kept"
+    )
+    assert f".train.unfinished: {line}\n" in capsys.readouterr().err
+    assert content(wanted) == content(made(hr, "reference"))
+
+
+def test_of_a_complete_set_what_is_unchanged_is_copied(wanted, cuts, capsys):
+    hr = write_photos(wanted.hr[0], 4, h=50, w=67)
+    make_train_set(wanted)
+    cv2.imwrite(str(hr / "p1.png"), photo(41, 40, 30))
+    (hr / "p2.png").unlink()
+    cv2.imwrite(str(hr / "q.png"), photo(42, 50, 67))
+    cuts.clear()
+    info = make_train_set(again(wanted))
+    assert cuts == ["p1", "q"]
+    assert "1 changed, which are made again (p1), 1 added (q), 1 removed, which are dropped (p2); 2 made" in (
+        capsys.readouterr().err
+    )
+    reference = made(hr, "reference")
+    assert content(wanted) == content(reference)
+    assert info["sources"] == json.loads(reference.info.read_text())["sources"]
+    cuts.clear()
+    assert make_train_set(again(wanted)) == info
+    assert cuts == []
+
+
+def test_photographs_that_are_mostly_others_are_another_set(wanted, tmp_path):
+    write_photos(wanted.hr[0], 5, h=50, w=67)
+    make_train_set(wanted)
+    before = content(wanted)
+    others = write_photos(tmp_path / "others", 5, h=50, w=67, first_seed=70)
+    shutil.copy(wanted.hr[0] / "p4.png", others)
+    other = TrainSet((others,), wanted.out, "train", (2, 3), size=24, step=12)
+    with pytest.raises(
+        InputError, match=r"another set .*of 5 images .* 1 are unchanged here\)\. Use another --out .*--force"
+    ):
+        make_train_set(other)
+    assert content(wanted) == before
+    make_train_set(other, force=True)
+    assert content(wanted) == content(made(others, "reference"))
+
+
+def test_unfinished_work_on_other_photographs_is_kept(wanted, tmp_path):
+    break_photograph(wanted.hr[0] / "p2.png")
+    with pytest.raises(InputError, match="2 of 3 photographs are done and kept"):
+        make_train_set(wanted)
+    others = write_photos(tmp_path / "others", 3, h=50, w=67, first_seed=70)
+    other = TrainSet((others,), wanted.out, "train", (2, 3), size=24, step=12)
+    with pytest.raises(
+        InputError, match=r"unfinished work is there: .*of 2 images .* 0 are unchanged.*--force to drop it"
+    ):
+        make_train_set(other)
+    make_train_set(other, force=True)
+    assert content(wanted) == content(made(others, "reference"))
+
+
+def test_nothing_is_left_of_work_that_came_to_nothing(wanted):
+    break_photograph(wanted.hr[0] / "p0.png")
+    with pytest.raises(InputError, match=r"p0\.png.*Download or convert it again\.$"):
+        make_train_set(wanted)
+    assert not wanted.out.exists()
+
+
+def test_a_kill_after_the_moving_leaves_the_set_as_it_is(wanted, cuts, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(train_set.shutil, "rmtree", lambda *_, **__: None)
+        info = make_train_set(wanted)
+    assert (wanted.work / "done.txt").exists()
+    cuts.clear()
+    assert make_train_set(again(wanted)) == info
+    assert (cuts, wanted.work.exists()) == ([], False)
+
+
+def test_official_lr_that_has_changed_is_cut_again(wanted, cuts, tmp_path):
+    lr = tmp_path / "X2"
+    lr.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(lr / f"p{number}.png"), photo(100 + number, 25, 33))
+
+    def make():
+        make_train_set(TrainSet(wanted.hr, wanted.out, "train", (2,), {2: lr}, size=24, step=12))
+
+    make()
+    cv2.imwrite(str(lr / "p1.png"), photo(110, 25, 33))
+    cuts.clear()
+    make()
+    assert cuts == ["p1"]
+    with pytest.raises(InputError, match=r"scales of official LR: \['X2'\], and not \[\]"):
+        make_train_set(TrainSet(wanted.hr, wanted.out, "train", (2,), size=24, step=12))
+
+
 def test_many_workers_give_the_same(wanted, monkeypatch):
     monkeypatch.setattr("srkd_plugin.images.worker_pool.ITEMS_A_WORKER", 1)
     alone = TrainSet(wanted.hr, wanted.out.parent / "alone", "train", wanted.scales, size=24, step=12)
