@@ -12,8 +12,9 @@ import torch
 import yaml
 from basicsr.archs import build_network
 
+from srkd_plugin.teacher_cache.cache_job import CacheJob
 from srkd_plugin.teacher_cache.info import Making
-from srkd_plugin.teacher_cache.make import CacheJob, make_cache
+from srkd_plugin.teacher_cache.make import make_cache
 
 FEATURES = {"network_g": 4, "network_t": 6}
 """Channels; the number of blocks stays, as taps name blocks."""

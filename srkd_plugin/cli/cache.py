@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from srkd_plugin.cli.parser import Parser, add_command, add_commands, device, positive_int
 
 if TYPE_CHECKING:
-    from srkd_plugin.teacher_cache.make import CacheJob
+    from srkd_plugin.teacher_cache.cache_job import CacheJob
 
 MAKE_HELP = """\
 Run the teacher of an options file over its training images once, and keep what comes out for every student.
@@ -18,7 +18,8 @@ The options file is read, not run. A run uses the cache with, in its own options
 
   datasets: {train: {type: TeacherCacheDataset, dataroot_teacher: <--out>, ...}}
 
-An interrupted run is continued by the same command. A complete cache is left alone; srkd cache repair checks it.
+An interrupted run is continued by the same command. A complete cache is left alone; srkd cache repair checks it. Images
+that have changed since (e.g. a damaged one that was mended) are made again, and those gone or new dropped or added.
 Started by torchrun, the processes share the images.
 """
 MAKE_EXAMPLES = """\
@@ -105,8 +106,8 @@ def _job(args: argparse.Namespace, repair: bool = False) -> CacheJob:
     from srkd_plugin.evaluate.verify_teacher import read_options
     from srkd_plugin.options.validate import check_section
     from srkd_plugin.parallel import torchrun
+    from srkd_plugin.teacher_cache.cache_job import CacheJob, cache_folder
     from srkd_plugin.teacher_cache.info import Making
-    from srkd_plugin.teacher_cache.make import CacheJob, cache_folder
     from srkd_plugin.teacher_cache.repair import making_of
 
     opt = read_options(args.opt)

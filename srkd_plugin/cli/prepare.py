@@ -19,8 +19,8 @@ LR is MATLAB's bicubic reduction, bit for bit, or cut from the official LR image
   meta_info_<name>_sub_GT.txt         names and sizes of the sub-images
   <name>_info.json                    recipe, counts, sizes, sha256 of the keys and of the photographs' files
 
-An interrupted run is continued by the same command. A complete set is verified and left alone. Photographs that have
-changed since (a damaged one that was mended) are cut again, and those that are gone or new are dropped or added, in both.
+An interrupted run is continued by the same command. A complete set is verified and left alone. In both, photographs
+that have changed since (e.g. a damaged one that was mended) are cut again, and those gone or new are dropped or added.
 """
 TRAIN_EXAMPLES = """\
 # DIV2K, with its official LR images

@@ -15,7 +15,7 @@ class Changes(NamedTuple):
     """There and unchanged: what was made of them is used."""
     changed: list[str]
     removed: list[str]
-    """Not there any more: what was made of them is dropped."""
+    """Gone: what was made of them is dropped."""
     added: list[str]
 
     @property

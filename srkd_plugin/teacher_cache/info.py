@@ -69,6 +69,11 @@ class CacheInfo(_Part):
         parts = ("teacher", "source", "making")
         return [line for part in parts for line in differences(getattr(self, part), getattr(other, part))]
 
+    def with_images_of(self, other: CacheInfo) -> CacheInfo:
+        """The same of the images of another one, so that only what concerns every image differs."""
+        images = other.source.model_dump(include={"images", "hr_sha256", "lr_sha256"})
+        return self.model_copy(update={"source": self.source.model_copy(update=images)})
+
     def describe(self) -> str:
         """What it is and what was measured, for people."""
         making, teacher = self.making, self.teacher

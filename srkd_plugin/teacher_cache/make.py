@@ -5,12 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import InitVar, dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -18,19 +14,17 @@ from basicsr.data.paired_image_dataset import bgr2ycbcr
 from basicsr.utils import img2tensor
 from tqdm import tqdm
 
-import srkd_plugin
 from srkd_plugin.errors import InputError
+from srkd_plugin.images.changes import Changes
 from srkd_plugin.images.listing import say
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import build_teacher, check_outputs
 from srkd_plugin.networks.tiling import WholeImages
-from srkd_plugin.options import reader
-from srkd_plugin.parallel.torchrun import Processes
-from srkd_plugin.teacher_cache.encoding import DTYPES, encode
-from srkd_plugin.teacher_cache.info import CacheInfo, Making
-from srkd_plugin.teacher_cache.matches_run import teacher_identity
+from srkd_plugin.teacher_cache.cache_job import CacheJob
+from srkd_plugin.teacher_cache.encoding import encode
+from srkd_plugin.teacher_cache.info import CacheInfo
 from srkd_plugin.teacher_cache.measure import measure
-from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
+from srkd_plugin.teacher_cache.stale_entries import compare_entries
 from srkd_plugin.teacher_cache.store import (
     HR,
     LR,
@@ -39,7 +33,6 @@ from srkd_plugin.teacher_cache.store import (
     CacheWriter,
     Entry,
     fingerprint,
-    stored_bytes,
     unfinished,
 )
 from srkd_plugin.utils.owner import owned
@@ -48,106 +41,43 @@ PROBE = 16
 """Side of the image that the teacher is tried on, in multiples of what it takes."""
 
 
-@dataclass
-class CacheJob:
-    """A cache to make.
-
-    Args:
-        opt: The options of the training run.
-        out: The cache; None: where the options say.
-        making: How to make it.
-        device: Where the teacher runs.
-        processes: Who makes it.
-
-    Attributes:
-        folder: Where the cache is when it is complete.
-    """
-
-    opt: Mapping[str, Any]
-    out: InitVar[Optional[Path]]
-    making: Making
-    device: torch.device
-    processes: Processes = field(default_factory=Processes)
-
-    def __post_init__(self, out: Optional[Path]) -> None:
-        """Read the options.
-
-        Raises:
-            OptionsError: The options, the weights or the images are not what is needed.
-        """
-        self.ours = reader.read_plugin_sections(self.opt)
-        reader.require_network_t(self.opt)
-        self.folder = cache_folder(self.opt, out)
-        self.scale: int = self.opt["scale"]
-        train_set = self.opt["datasets"]["train"]
-        self.crop: int = train_set["gt_size"]
-        self.color: Optional[str] = train_set.get("color")
-        roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
-        self.source: PairSource = open_pairs({**train_set, **roots}, self.scale)
-        self.source.check_sizes()
-
-    @cached_property
-    def info(self) -> CacheInfo:
-        """What the cache will say of itself before it is measured."""
-        weights = Path(self.ours.path.pretrain_network_t or "").name
-        return CacheInfo(
-            teacher=teacher_identity(self.ours),
-            source=self.source.identity(),
-            making=self.making,
-            made_by={"srkd_plugin": srkd_plugin.__version__, "torch": torch.__version__, "weights": weights},
-        )
-
-    @cached_property
-    def bytes(self) -> int:
-        """What the cache takes on the disk, to a few percent."""
-        channels = 1 if self.color == "y" else 3
-        value = DTYPES[self.making.storage].itemsize * channels
-        total = sum(stored_bytes(h * w * value) for h, w in self.source.sizes("hr"))
-        if self.making.with_images:
-            total += sum(stored_bytes(h * w * 3) for side in ("hr", "lr") for h, w in self.source.sizes(side))
-        return total
-
-
-def cache_folder(opt: Mapping[str, Any], out: Optional[Path]) -> Path:
-    """The cache's folder: ``out`` or, if that is not given, where the options say.
-
-    Raises:
-        InputError: Neither says it.
-    """
-    if out is not None:
-        return out
-    if not reader.reads_cache(opt):
-        problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
-        raise InputError("--out", None, problem, "Give --out.")
-    return Path(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher)
-
-
 def make_cache(job: CacheJob) -> CacheInfo:
     """Make a cache, or continue one; one that is complete is left alone.
+
+    Where images have changed, are gone or new since, what is unchanged is kept; a complete cache is unfinished until
+    the rest is made.
 
     Returns:
         What the cache says of itself, with the figures that were measured.
 
     Raises:
         OptionsError: The options, weights or images are wrong.
-        InputError: There is another cache in its place, the disk is too small, an output is no image, or another
-            process makes this cache.
+        InputError: There is another cache in its place, the disk is too small, an image is damaged, an output is no
+            image, or another process makes this cache. It says what is done and kept, if anything is.
     """
-    if job.folder.exists():
-        return _same_cache(job)
+    is_there, wanted = job.folder.exists(), job.info
+    if is_there:
+        found = CacheReader("--out", job.folder).info
+        if not found.differences(wanted):
+            return found
+    teacher = RunningTeacher(job)  # what is wrong with it is said before anything is written
+    job.processes.wait()
     with owned("--out", job.folder) if job.processes.is_first else nullcontext():
-        return _make(job)
+        if is_there and job.processes.is_first:
+            _reopen(job, found)
+        return _make(job, teacher)
 
 
-def _make(job: CacheJob) -> CacheInfo:
+def _make(job: CacheJob, teacher: RunningTeacher) -> CacheInfo:
     if job.processes.is_first:
         _prepare(job)
     job.processes.wait()
     writer = CacheWriter(unfinished(job.folder), job.bytes)
     try:
-        teacher = RunningTeacher(job)
         _fill(job, writer, teacher)
         job.processes.wait()
+    except InputError as error:
+        raise _with_what_is_kept(job, writer, error) from error
     finally:
         writer.close()
     if job.processes.is_first:
@@ -189,10 +119,47 @@ class RunningTeacher:
         return np.ascontiguousarray(sr[::-1].transpose(1, 2, 0))
 
 
-def _same_cache(job: CacheJob) -> CacheInfo:
-    found = CacheReader("--out", job.folder).info
-    refuse_another(found, job, job.folder)
-    return found
+def _with_what_is_kept(job: CacheJob, writer: CacheWriter, error: InputError) -> InputError:
+    """The error, with how much is done; if nothing is, nothing is left."""
+    done = len(writer.keys(TEACHER))
+    if done:
+        kept = f"{done:,} of {len(job.source.keys):,} images are done and kept in {writer.folder}"
+        return error.with_more(f"{kept}; the same command goes on.")
+    if job.processes.count == 1:
+        writer.close()
+        shutil.rmtree(writer.folder)
+    return error
+
+
+def _reopen(job: CacheJob, found: CacheInfo) -> None:
+    """Make a complete cache of other images an unfinished one of those that are there."""
+    refuse_another(found.with_images_of(job.info), job, job.folder)
+    if unfinished(job.folder).exists():
+        problem = f"it is of other images, and there is {unfinished(job.folder).name}, too"
+        raise InputError("--out", str(job.folder), problem, "Delete one of them.")
+    changes = _compare_images(job, found, job.folder, finished=True)
+    say([f"{job.folder.name}: {changes.describe()}"])
+    os.replace(job.folder, unfinished(job.folder))
+    _restate(job, unfinished(job.folder), changes)
+
+
+def _compare_images(job: CacheJob, found: CacheInfo, folder: Path, finished: bool) -> Changes:
+    changes = compare_entries(folder, job.source, finished)
+    if changes.another_set is not None:
+        different = "; ".join([*found.differences(job.info), changes.another_set])
+        problem = f"there is the cache of something else: {different}"
+        raise InputError("--out", str(folder), problem, "Give another --out, or delete it.")
+    return changes
+
+
+def _restate(job: CacheJob, folder: Path, changes: Changes) -> None:
+    """Drop what is not of the images that are there, and say of which images the cache will be."""
+    writer = CacheWriter(folder, job.bytes)
+    try:
+        writer.remove([*changes.changed, *changes.removed])
+        writer.state(job.info)
+    finally:
+        writer.close()
 
 
 def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
@@ -225,10 +192,15 @@ def _prepare(job: CacheJob) -> None:
         found = writer.info()
         if found is None:
             writer.state(job.info)
-        else:
-            refuse_another(found, job, folder)
     finally:
         writer.close()
+    if found is not None:
+        refuse_another(found.with_images_of(job.info), job, folder)
+        changes = _compare_images(job, found, folder, finished=False)
+        if changes.some:
+            say([f"{folder.name}: {changes.describe()}"])
+        if changes.some or found.differences(job.info):
+            _restate(job, folder, changes)
 
 
 def _fill(job: CacheJob, writer: CacheWriter, teacher: RunningTeacher) -> None:

@@ -111,7 +111,7 @@ def _check_pixels(cache: CacheReader, source: PairSource) -> None:
             side = HR if kind == HR else LR
             if cache.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
                 problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"
-                raise OptionsError(OPTION, str(cache.folder), problem, "Make the cache again.")
+                raise OptionsError(OPTION, str(cache.folder), problem, "Run srkd cache repair.")
 
 
 def _spread(count: int) -> list[int]:

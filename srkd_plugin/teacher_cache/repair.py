@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import Fault, ImageFault
+from srkd_plugin.images.decode import Fault
 from srkd_plugin.images.worker_pool import WorkerKilled, map_images
+from srkd_plugin.teacher_cache.cache_job import CacheJob
 from srkd_plugin.teacher_cache.info import Making
-from srkd_plugin.teacher_cache.make import CacheJob, RunningTeacher, entries_of, refuse_another
+from srkd_plugin.teacher_cache.make import RunningTeacher, entries_of, refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
-from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, CacheWriter, fingerprint
+from srkd_plugin.teacher_cache.stale_entries import fault_of
+from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter
 from srkd_plugin.utils.owner import owned
 
 IMAGES_A_TASK = 16
@@ -52,8 +54,13 @@ def repair_cache(job: CacheJob) -> list[Fault]:
         count = job.processes.count
         raise InputError("torchrun", count, "a cache is repaired by one process", "Start it without torchrun.")
     cache = CacheReader("--out", job.folder)
-    refuse_another(cache.info, job, job.folder)
     cache.close()
+    refuse_another(cache.info.with_images_of(job.info), job, job.folder)
+    different = cache.info.differences(job.info)
+    if different:
+        problem = f"it was made of other images: {'; '.join(different)}"
+        remedy = "Run srkd cache make with the flags that it was made with: it goes on with what is unchanged."
+        raise InputError("--out", str(job.folder), problem, remedy)
     with owned("--out", job.folder):
         faults = _find_faults(cache, job.source)
         if faults:
@@ -80,18 +87,4 @@ def _find_faults(cache: CacheReader, source: PairSource) -> dict[int, Fault]:
 
 def _check(task: tuple[CacheReader, PairSource, Sequence[int]]) -> list[tuple[int, Fault]]:
     cache, source, indices = task
-    return [(index, fault) for index in indices if (fault := _fault_of(cache, source, index)) is not None]
-
-
-def _fault_of(cache: CacheReader, source: PairSource, index: int) -> Optional[Fault]:
-    key = source.keys[index]
-    pixels = {LR: fingerprint(source.read(LR, index))}
-    if HR in cache.kinds:
-        pixels[HR] = fingerprint(source.read(HR, index))
-    for kind in cache.kinds:
-        try:
-            if cache.check(kind, key) != pixels[HR if kind == HR else LR]:
-                return Fault(key, f"{kind} was made from another image of its name and size")
-        except ImageFault as fault:
-            return Fault(key, f"{kind}: {fault}")
-    return None
+    return [(index, fault) for index in indices if (fault := fault_of(cache, source, index)) is not None]

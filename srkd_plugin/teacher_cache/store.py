@@ -41,8 +41,6 @@ INFO_KEY = b"\x00info"
 SIZES, CHECKSUM = struct.Struct("<IIII"), struct.Struct("<I")
 SOURCE_BYTES = 12
 HEADER = SIZES.size + CHECKSUM.size + SOURCE_BYTES
-PAGE, PAGE_HEADER = 4096, 16
-"""Bytes of LMDB's pages, and what it keeps of the first page of a value."""
 MAP_RESERVE = 1 << 26
 REMAKE = "Make the cache again with srkd cache make."
 
@@ -65,15 +63,6 @@ class Entry(NamedTuple):
 def fingerprint(pixels: np.ndarray) -> bytes:
     """What tells an image's pixels from others', whatever file they were read from."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).digest()[:SOURCE_BYTES]
-
-
-def stored_bytes(values: int) -> int:
-    """What an array takes on the disk.
-
-    Args:
-        values: Bytes of the array.
-    """
-    return -(-(PAGE_HEADER + HEADER + values) // PAGE) * PAGE
 
 
 def unfinished(folder: Path) -> Path:
@@ -123,6 +112,14 @@ class CacheWriter:
         """The keys of the images that are stored."""
         with self._env.begin() as transaction:
             return _keys(transaction, kind)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove all that is stored of images, in one transaction.
+
+        Raises:
+            InputError: The disk is full; nothing is removed.
+        """
+        put_all(self._env, self.folder, [(_name(kind, key), None) for key in keys for kind in KINDS])
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Write arrays in one transaction; a key that is there gets the new one.

@@ -14,6 +14,7 @@ import other_process
 import pytest
 import tiny
 import torch
+from cached import stored
 
 from srkd_plugin.errors import InputError, OptionsError
 from srkd_plugin.images.decode import ImageFault, read_bgr
@@ -33,15 +34,6 @@ SCRIPT = tiny.PROJECT / "scripts/cache_teacher.py"
 @pytest.fixture
 def opt(data, teacher_file):
     return tiny.distill_options(data, teacher_file)
-
-
-def stored(folder):
-    """All that a cache holds."""
-    env = lmdb.open(str(folder), readonly=True, lock=False)
-    with env.begin() as transaction:
-        content = {bytes(key): bytes(value) for key, value in transaction.cursor()}
-    env.close()
-    return content
 
 
 def test_the_values_are_the_teachers(opt, data, cache):

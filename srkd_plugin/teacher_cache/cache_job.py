@@ -1,0 +1,108 @@
+"""A cache that is wanted: its teacher, its images, how it is made, and where it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+
+import srkd_plugin
+from srkd_plugin.errors import InputError
+from srkd_plugin.options import reader
+from srkd_plugin.parallel.torchrun import Processes
+from srkd_plugin.teacher_cache.encoding import DTYPES
+from srkd_plugin.teacher_cache.info import CacheInfo, Making
+from srkd_plugin.teacher_cache.matches_run import teacher_identity
+from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
+from srkd_plugin.teacher_cache.store import HEADER
+
+PAGE, PAGE_HEADER = 4096, 16
+"""Bytes of LMDB's pages, and what it keeps of the first page of a value."""
+
+
+@dataclass
+class CacheJob:
+    """A cache to make.
+
+    Args:
+        opt: The options of the training run.
+        out: The cache; None: where the options say.
+        making: How to make it.
+        device: Where the teacher runs.
+        processes: Who makes it.
+
+    Attributes:
+        folder: Where the cache is when it is complete.
+    """
+
+    opt: Mapping[str, Any]
+    out: InitVar[Optional[Path]]
+    making: Making
+    device: torch.device
+    processes: Processes = field(default_factory=Processes)
+
+    def __post_init__(self, out: Optional[Path]) -> None:
+        """Read the options.
+
+        Raises:
+            OptionsError: The options, the weights or the images are not what is needed.
+        """
+        self.ours = reader.read_plugin_sections(self.opt)
+        reader.require_network_t(self.opt)
+        self.folder = cache_folder(self.opt, out)
+        self.scale: int = self.opt["scale"]
+        train_set = self.opt["datasets"]["train"]
+        self.crop: int = train_set["gt_size"]
+        self.color: Optional[str] = train_set.get("color")
+        roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
+        self.source: PairSource = open_pairs({**train_set, **roots}, self.scale)
+        self.source.check_sizes()
+
+    @cached_property
+    def info(self) -> CacheInfo:
+        """What the cache will say of itself before it is measured."""
+        weights = Path(self.ours.path.pretrain_network_t or "").name
+        return CacheInfo(
+            teacher=teacher_identity(self.ours),
+            source=self.source.identity(),
+            making=self.making,
+            made_by={"srkd_plugin": srkd_plugin.__version__, "torch": torch.__version__, "weights": weights},
+        )
+
+    @cached_property
+    def bytes(self) -> int:
+        """What the cache takes on the disk, to a few percent."""
+        channels = 1 if self.color == "y" else 3
+        value = DTYPES[self.making.storage].itemsize * channels
+        total = sum(stored_bytes(h * w * value) for h, w in self.source.sizes("hr"))
+        if self.making.with_images:
+            total += sum(stored_bytes(h * w * 3) for side in ("hr", "lr") for h, w in self.source.sizes(side))
+        return total
+
+
+def cache_folder(opt: Mapping[str, Any], out: Optional[Path]) -> Path:
+    """The cache's folder: ``out`` or, if that is not given, where the options say.
+
+    Raises:
+        InputError: Neither says it.
+    """
+    if out is not None:
+        return out
+    if not reader.reads_cache(opt):
+        problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
+        raise InputError("--out", None, problem, "Give --out.")
+    return Path(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher)
+
+
+def stored_bytes(values: int) -> int:
+    """What an array takes on the disk.
+
+    Args:
+        values: Bytes of the array.
+    """
+    return -(-(PAGE_HEADER + HEADER + values) // PAGE) * PAGE
