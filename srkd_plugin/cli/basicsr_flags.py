@@ -39,8 +39,11 @@ def run_pipeline(purpose: str, args: argparse.Namespace) -> int:
         SystemExit: With code 2, after one line: the plugin cannot register, or the options file is wrong.
     """
     hand_over(args)
+    from srkd_plugin.basicsr_patches.parse_options import every_file_explained
+
     pipeline = getattr(import_module(f"basicsr.{purpose}"), f"{purpose}_pipeline")
-    pipeline(os.getcwd())
+    with every_file_explained():
+        pipeline(os.getcwd())
     return 0
 
 
