@@ -9,6 +9,7 @@ from typing import Any
 from basicsr.utils import registry
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.losses.vgg_weights import nothing_downloaded
 from srkd_plugin.options import sections
 from srkd_plugin.options.registered_names import TAKEN, find_class, registered_name
 from srkd_plugin.options.validate import check_arguments, check_section
@@ -39,7 +40,7 @@ def check_registered(names: Any, key: str, section: Any) -> list[str]:
     near_misses = check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), nothing_downloaded():
                 warnings.simplefilter("ignore")  # it warns when it is built for the run
                 cls(**arguments)
         except OptionsError as error:  # it names the argument itself

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.losses import check_losses
-from srkd_plugin.preflight.networks import PROBE_SIZE, check_student_weights, root_logger_untouched
+from srkd_plugin.preflight.networks import PROBE_SIZE, check_student_weights, trial
 from srkd_plugin.preflight.registered_classes import check_registered
 
 KNOWN_MODEL = "SRModel"
@@ -65,8 +64,7 @@ def _check_losses_and_student(options: RunOptions) -> None:
     channels, side = options.lq_shape
     scale, train_set = options.stock.run.scale, opt["datasets"]["train"]
     pairs = issubclass(find_class(registry.DATASET_REGISTRY, "datasets.train", train_set), PairedImageDataset)
-    with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with trial() as downloads:
         student = build_described("network_g", opt["network_g"])
         check_student_weights(opt, student)
         if not pairs:
@@ -78,6 +76,7 @@ def _check_losses_and_student(options: RunOptions) -> None:
                 raise
             _try_out(student, channels, side, scale)  # a network that needs more to look at
         check_losses(options.stock.train, {}, channels, options.stock.train_set.gt_size)
+    options.warn(downloads)
 
 
 def _try_out(student: torch.nn.Module, channels: int, side: int, scale: int) -> None:
