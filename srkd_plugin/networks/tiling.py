@@ -1,10 +1,10 @@
-"""The teacher over whole images: in tiles where memory asks for it, as the mean of the eight flips and rotations."""
+"""Networks over whole images: in tiles where memory asks for it, as the mean of the eight flips and rotations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -65,22 +65,67 @@ class WholeImages:
         if tile is None or max(h, w) <= tile:
             return self._network(lq)
         rows = []
-        for top, bottom in _spans(h, tile):
-            first, last = max(0, top - overlap), min(h, bottom + overlap)
+        for ys in spans(h, tile, overlap):
             row = []
-            for left, right in _spans(w, tile):
-                begin, end = max(0, left - overlap), min(w, right + overlap)
-                sr = self._network(lq[..., first:last, begin:end])
-                ys = slice((top - first) * s, (bottom - first) * s)
-                xs = slice((left - begin) * s, (right - begin) * s)
-                row.append(sr[..., ys, xs])
+            for xs in spans(w, tile, overlap):
+                sr = self._network(lq[..., ys.seen, xs.seen])
+                row.append(sr[..., ys.kept_of_sr(s), xs.kept_of_sr(s)])
             rows.append(torch.cat(row, dim=-1))
         return torch.cat(rows, dim=-2)
 
 
-def _spans(side: int, tile: int) -> Iterator[tuple[int, int]]:
+class Span(NamedTuple):
+    """One tile along one side of an image, in LQ pixels: what it gives lies within what it sees."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def seen(self) -> slice:
+        """What the network gets."""
+        return slice(self.first, self.last)
+
+    def given(self, scale: int) -> slice:
+        """What it gives, in SR pixels of the whole image."""
+        return slice(self.start * scale, self.stop * scale)
+
+    def kept_of_sr(self, scale: int) -> slice:
+        """What it gives, in SR pixels of the tile's own output."""
+        return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
+
+
+def spans(side: int, tile: int, overlap: int, multiple: int = 1) -> Iterator[Span]:
+    """Cut a side of an image into tiles.
+
+    Args:
+        side: LQ pixels.
+        tile: LQ pixels that a tile gives, the last one perhaps less; a multiple of ``multiple``.
+        overlap: LQ pixels that it sees beyond them where the image has them.
+        multiple: What it sees lies between multiples of this, or ends with the image.
+    """
     for start in range(0, side, tile):
-        yield start, min(start + tile, side)
+        stop = min(start + tile, side)
+        first = max(0, start - overlap) // multiple * multiple
+        yield Span(start, stop, first, min(side, -(-(stop + overlap) // multiple) * multiple))
+
+
+def spans_of_size(side: int, seen: int, overlap: int) -> Iterator[Span]:
+    """Cut a side of an image into tiles that all see the same number of pixels, for models of a fixed size.
+
+    Args:
+        side: LQ pixels, at least ``seen``.
+        seen: LQ pixels that a tile sees; more than twice ``overlap``.
+        overlap: As in :func:`spans`.
+    """
+    start = 0
+    while start < side:
+        first = max(0, min(start - overlap, side - seen))
+        last = first + seen
+        stop = side if last == side else last - overlap
+        yield Span(start, stop, first, last)
+        start = stop
 
 
 def _eight() -> Iterator[tuple[tuple[int, ...], bool]]:

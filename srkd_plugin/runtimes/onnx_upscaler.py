@@ -15,6 +15,11 @@ PROBE = 16
 """Side of the image by which the scale is found where the size is free."""
 
 
+def _number(text: Optional[str]) -> Optional[int]:
+    """A number of the file's metadata; None if it states none."""
+    return int(text) if text is not None and text.isdecimal() else None
+
+
 class OnnxUpscaler:
     """An ONNX file with one image input and one image output, NCHW in 0..1, on the CPU.
 
@@ -52,6 +57,11 @@ class OnnxUpscaler:
         self.fixed_size: Optional[tuple[int, int]] = (
             (height, width) if isinstance(height, int) and isinstance(width, int) else None
         )
+        stated = self._session.get_modelmeta().custom_metadata_map
+        self.receptive_field = _number(stated.get("receptive_field"))
+        """LQ pixels to each side, if the file states it."""
+        self.multiple = _number(stated.get("size_multiple")) or 1
+        """What it sees of an image begins at a multiple of this."""
         self.scale = self._find_scale()
 
     def _find_scale(self) -> int:

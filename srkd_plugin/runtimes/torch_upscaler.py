@@ -28,7 +28,8 @@ class TorchUpscaler:
         self.net = net.eval().to(device)
         self.scale, self.channels, self.name = scale, channels, name
         self._device = device
-        self._multiple = size_multiple(self.net, channels, scale) or 1  # or the network says itself what fails
+        self.multiple = size_multiple(self.net, channels, scale) or 1  # or the network says itself what fails
+        """Its input sides are padded to multiples of this."""
 
     @classmethod
     def of(cls, student: StudentFile, device: str = "cpu") -> TorchUpscaler:
@@ -44,4 +45,4 @@ class TorchUpscaler:
         """Upscale images; see :class:`~srkd_plugin.runtimes.upscaler.Upscaler`."""
         check_images(lq, self.channels)
         batch = torch.from_numpy(np.ascontiguousarray(lq)).to(self._device)
-        return run_padded(self.net, batch, self._multiple, self.scale).cpu().numpy()
+        return run_padded(self.net, batch, self.multiple, self.scale).cpu().numpy()
