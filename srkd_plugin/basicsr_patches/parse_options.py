@@ -7,9 +7,11 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
+
+import yaml
 
 from srkd_plugin.basicsr_patches import training_run
 from srkd_plugin.basicsr_patches.replace import MARK
@@ -27,6 +29,24 @@ TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 
 NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?DistillModel\b", re.MULTILINE)
 """How a file that cannot be read is known to be meant for a run of ours."""
+
+
+_every_file = False
+"""See :func:`every_file_explained`."""
+
+
+@contextlib.contextmanager
+def every_file_explained() -> Iterator[None]:
+    """Let a file that BasicSR cannot parse be one line, whatever it is; for commands of ours.
+
+    Under BasicSR's own scripts, files that name nothing of ours are left to BasicSR.
+    """
+    global _every_file
+    before, _every_file = _every_file, True
+    try:
+        yield
+    finally:
+        _every_file = before
 
 
 def parse_options(stock: Callable[..., Any], root_path: str, is_train: bool = True) -> Any:
@@ -68,7 +88,7 @@ def _say_what_is_unread(opt: Mapping[str, Any]) -> None:
 
 
 def _parse(stock: Callable[..., Any], root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
-    """Parse as stock does; an error of it in a file of ours becomes one line."""
+    """Parse as stock does; an error of it in a file of ours, or in one of our commands, becomes one line."""
     try:
         return stock(root_path, is_train)
     except OptionsError:
@@ -82,6 +102,7 @@ def _explain(error: Exception, is_train: bool) -> None:
     """Say in one line why BasicSR could not parse a file that names something of ours; return if it names nothing.
 
     A part that stock needs is missing or of the wrong type, e.g. ``name``: the check finds it in the file as it is.
+    With :func:`every_file_explained`, other files are explained too.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-opt", default="")
@@ -89,11 +110,16 @@ def _explain(error: Exception, is_train: bool) -> None:
     try:
         opt = safe_yaml.read(file)
     except OptionsError as unreadable:
-        if file.is_file() and _may_be_ours(file.read_bytes()):
+        is_program = isinstance(unreadable.__cause__, yaml.constructor.ConstructorError)
+        if is_program and not isinstance(error, yaml.YAMLError):  # stock has read it: something else is wrong
+            unreadable = _cannot_parse(error, file)
+        if _every_file or (file.is_file() and _may_be_ours(file.read_bytes())):
             _leave(unreadable)
         return
     if reader.is_ours(opt):
         _leave(_reason(error, opt, file, _check if is_train else check_test_values))
+    if _every_file:
+        _leave(_reason(error, opt, file, reader.read if is_train else check_test_values))
 
 
 def _may_be_ours(content: bytes) -> bool:
@@ -118,6 +144,10 @@ def _reason(
         return found
     except Exception:  # the check expects options that BasicSR has parsed
         pass
+    return _cannot_parse(error, file)
+
+
+def _cannot_parse(error: Exception, file: Path) -> OptionsError:
     problem = f"BasicSR cannot read it ({type(error).__name__}: {error})"
     return OptionsError("-opt", str(file), problem, "Compare it with the options files of the plugin.")
 

@@ -73,6 +73,8 @@ class TrainingRun:
             self._leave(error)
             raise
         if found is None:
+            if self.ours and opt["auto_resume"]:
+                warn(opt, f"there is no training state in {opt['path']['training_states']}: the run starts anew")
             return None
         opt["path"]["resume_state"], self._state = found
         check_resume(opt, self._state["iter"])

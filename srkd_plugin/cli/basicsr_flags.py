@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 
 from srkd_plugin.cli.exit_codes import run_command
+from srkd_plugin.cli.imports import add_import_flag, import_given
 from srkd_plugin.cli.parser import Parser, existing_file
 
 
@@ -23,6 +24,7 @@ def add_basicsr_flags(parser: Parser, to_train: bool) -> None:
     parser.add_argument(
         "--force-yml", nargs="+", metavar="KEY:KEY=VALUE", help="options that replace those of the file"
     )
+    add_import_flag(parser)
     parser.add_argument("--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch gives it
 
 
@@ -37,8 +39,11 @@ def run_pipeline(purpose: str, args: argparse.Namespace) -> int:
         SystemExit: With code 2, after one line: the plugin cannot register, or the options file is wrong.
     """
     hand_over(args)
+    from srkd_plugin.basicsr_patches.parse_options import every_file_explained
+
     pipeline = getattr(import_module(f"basicsr.{purpose}"), f"{purpose}_pipeline")
-    pipeline(os.getcwd())
+    with every_file_explained():
+        pipeline(os.getcwd())
     return 0
 
 
@@ -48,7 +53,7 @@ def hand_over(args: argparse.Namespace) -> None:
     Flags of forks are passed on. PyPI's BasicSR cannot be imported with newer torchvision without our repair.
 
     Raises:
-        SystemExit: With code 2, after one line: the plugin cannot register.
+        SystemExit: With code 2, after one line: the plugin cannot register, or a module of the user's be imported.
     """
     flags = ["-opt", args.opt]
     flags += ["--launcher", args.launcher] if args.launcher else []
@@ -57,12 +62,10 @@ def hand_over(args: argparse.Namespace) -> None:
     flags += args.more
     flags += ["--force_yml", *args.force_yml] if args.force_yml else []
     sys.argv = [sys.argv[0], *flags]
-    if code := run_command(_register):
+    if code := run_command(lambda: _import(args.imports)):
         raise SystemExit(code)
 
 
-def _register() -> int:
-    from srkd_plugin import registration
-
-    registration.register()
+def _import(modules: list[str]) -> int:
+    import_given(modules)
     return 0

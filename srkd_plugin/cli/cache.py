@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srkd_plugin.cli.imports import add_import_flag, import_given
 from srkd_plugin.cli.parser import Parser, add_command, add_commands, device, positive_int
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def _add_making(parser: Parser, repair: bool = False) -> None:
         "--tile", type=positive_int, metavar="N", help=f"side of tiles in LR pixels {told('default: no tiles')}"
     )
     parser.add_argument("--overlap", type=int, metavar="N", help=f"what a tile sees beyond {told('32')}")
+    add_import_flag(parser)
     parser.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
 
 
@@ -101,6 +103,7 @@ def _repair(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace, repair: bool = False) -> CacheJob:
+    import_given(args.imports)
     import torch
 
     from srkd_plugin.evaluate.verify_teacher import read_options

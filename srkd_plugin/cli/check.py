@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd_plugin.cli.exit_codes import BAD_INPUT
+from srkd_plugin.cli.imports import add_import_flag, import_given
 from srkd_plugin.cli.parser import Parser, describe
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.utils.files import require_folder
@@ -30,6 +31,8 @@ what is wrong. Nothing is run and nothing is written. The exit code is 0 if noth
 EXAMPLES = """\
 srkd check -opt options/distill_cl_l1.yml
 srkd check -opt options/distill_cl_l1.yml --root ~/BasicSR --json
+# an options file whose architecture is registered by a module of one's own
+srkd check -opt options/mine.yml --import mine.archs
 # and whether a run that has begun can go on with these options
 srkd check -opt options/distill_cl_l1.yml --auto-resume
 """
@@ -54,12 +57,13 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="say what the run would go on from, and what becomes of options that are others than the run had",
     )
+    add_import_flag(parser)
     parser.add_argument("--json", action="store_true", help="print the facts, or the error, as JSON")
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        facts, notes = _look(args.opt, args.root.absolute(), args.auto_resume)
+        facts, notes = _look(args.opt, args.root.absolute(), args.auto_resume, args.imports)
     except OptionsError as error:
         if args.json:
             parts = {"key": error.key, "problem": error.problem, "remedy": error.remedy, "text": str(error)}
@@ -76,9 +80,9 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _look(file: Path, root: Path, auto_resume: bool) -> tuple[dict[str, Any], list[str]]:
+def _look(file: Path, root: Path, auto_resume: bool, imports: list[str]) -> tuple[dict[str, Any], list[str]]:
     require_folder("--root", root)
-    from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported, and registers the plugin)
+    import_given(imports)  # first: it lets BasicSR be imported
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.options import reader, safe_yaml
     from srkd_plugin.preflight import describe_run, runs_of_others

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd_plugin.cli.exit_codes import FAILED
+from srkd_plugin.cli.imports import add_import_flag
 from srkd_plugin.cli.parser import Parser, add_command, add_commands, positive_int
 
 RUN_HELP = """\
@@ -48,6 +49,7 @@ def add_arguments(parser: Parser) -> None:
     )
     run.add_argument("--dry-run", action="store_true", help="print the commands of what is missing")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: tables/<name>)")
+    add_import_flag(run)
     report = add_command(
         commands, "report", _report, "make the report from stored results", REPORT_HELP, REPORT_EXAMPLES
     )
@@ -70,7 +72,8 @@ def _run(args: argparse.Namespace) -> int:
     runs = plan.plan_runs(table, args.table)
     wanted = runner.select(runs, args.methods, args.seeds)
     folder = root / "tables" / table.name
-    machine = runner.Runner(root, folder, _show, args.gpus, args.jobs, args.nproc)
+    imports = [*table.imports, *args.imports]
+    machine = runner.Runner(root, folder, _show, args.gpus, args.jobs, args.nproc, imports)
     if args.dry_run:
         machine.refuse_changed(wanted)
         for one in wanted:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from srkd_plugin.cli.exit_codes import FAILED
+from srkd_plugin.cli.imports import add_import_flag, import_given
 from srkd_plugin.cli.parser import Parser, add_command, add_commands, device
 
 VERIFY_HELP = """\
@@ -49,6 +50,7 @@ def add_arguments(parser: Parser) -> None:
     )
     verify.add_argument("--set", metavar="NAME", help="Set5, ... or DIV2K100 (default: as the path of --gt says)")
     verify.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
+    add_import_flag(verify)
     convert = add_command(commands, "convert", _convert, "official .pt, BasicSR's .pth", CONVERT_HELP, CONVERT_EXAMPLES)
     convert.add_argument("weights", type=Path, help="official .pt or BasicSR .pth file")
     convert.add_argument("--out", type=Path, metavar="FILE", help="write the other format here (default: only look)")
@@ -65,6 +67,7 @@ def _verify(args: argparse.Namespace) -> int:
     for flag, here, there in (("--lq", args.lq, args.gt), ("--gt", args.gt, args.lq)):
         if here is None and there is not None:
             raise InputError(flag, MISSING, "--gt and --lq go together", "Give both, or none.")
+    import_given(args.imports)
     import torch
 
     from srkd_plugin.evaluate.verify_teacher import ValidationSet, read_options, validation_set, verify_teacher

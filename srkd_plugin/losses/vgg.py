@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
-from urllib.request import urlopen
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
-from tqdm import tqdm
 
 from srkd_plugin.errors import InputError, OptionsError
-from srkd_plugin.utils.files import open_atomically
+from srkd_plugin.losses.vgg_weights import download, is_only_planned, plan_download, torch_cache_file
 from srkd_plugin.utils.weights import load_weights_file, without_wrappers
 
 KEY = "vgg_weights"
@@ -24,8 +21,6 @@ LAYERS = {"relu1_1": 1, "relu2_1": 6, "relu3_1": 11, "relu4_1": 20, "relu5_1": 2
 SMALLEST_SIDE = 16
 """Side that an image must have at least, in pixels: relu5_1 comes after four poolings."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CONNECT_SECONDS = 20
-"""How long the server may be silent: behind a firewall that drops connections the download must fail, and not wait."""
 
 
 class VGG19Features(nn.Module):
@@ -33,7 +28,8 @@ class VGG19Features(nn.Module):
 
     Args:
         weights: A file with torchvision's state dict (``features.0.weight`` ...); None for torchvision's own
-            (``VGG19_Weights.IMAGENET1K_V1``, 548 MB), from torch's cache, where it is downloaded once.
+            (``VGG19_Weights.IMAGENET1K_V1``, 548 MB), from torch's cache, where it is downloaded once; in a check that
+            downloads nothing (:func:`~srkd_plugin.losses.vgg_weights.nothing_downloaded`), random ones stand for it.
 
     Raises:
         OptionsError: The weights are not there, cannot be downloaded, or are not VGG19's.
@@ -46,8 +42,9 @@ class VGG19Features(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # a loss must not change how a run starts
             layers = make_layers(cfgs["E"])[: max(LAYERS.values()) + 1]
-        file = weights if weights is not None else str(_torchvisions_file())
-        _load(layers, file)
+        file = weights if weights is not None else _torchvisions_file()
+        if file is not None:
+            _load(layers, str(file))
         self.layers = layers
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
@@ -91,40 +88,19 @@ def _load(layers: nn.Module, file: str) -> None:
     layers.load_state_dict(found)
 
 
-def torch_cache_file(url: str) -> Path:
-    """Path at which torch keeps, or would keep, the weights that it downloads from an address."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-
-
-def _torchvisions_file() -> Path:
-    """torchvision's weights in torch's cache, downloaded if they are not there."""
+def _torchvisions_file() -> Optional[Path]:
+    """torchvision's weights in torch's cache, downloaded if they are not there; None if that is only to be planned."""
     url = VGG19_Weights.IMAGENET1K_V1.url
     file = torch_cache_file(url)
     if file.is_file():
         return file
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, file, hash_prefix=file.stem.rsplit("-", 1)[1])
+        if is_only_planned():
+            plan_download(url)
+            return None
+        download(url)
     except OSError as error:  # URLError and time-outs are OSErrors
         problem = f"VGG19's weights are not at {file} and cannot be downloaded from {url} ({error})"
         remedy = f"Download them elsewhere, and write {KEY}: <path of the file>, or put the file there."
         raise OptionsError(KEY, None, problem, remedy) from error
     return file
-
-
-def _download(url: str, file: Path, hash_prefix: str) -> None:
-    """Download a file, whole or not at all; torch.hub's function has no timeout but one of the whole process.
-
-    Raises:
-        OSError: It cannot be had, or its sha256 begins otherwise.
-    """
-    digest = hashlib.sha256()
-    with urlopen(url, timeout=CONNECT_SECONDS) as response, open_atomically(file) as out:
-        total = int(response.headers.get("Content-Length") or 0)
-        with tqdm(desc=file.name, total=total or None, unit="B", unit_scale=True, unit_divisor=1024) as progress:
-            while chunk := response.read(1 << 20):
-                digest.update(chunk)
-                out.write(chunk)
-                progress.update(len(chunk))
-        if not digest.hexdigest().startswith(hash_prefix):
-            raise OSError(f"what came has the sha256 {digest.hexdigest()}, and must begin with {hash_prefix}")

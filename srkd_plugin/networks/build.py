@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.utils.building import build_section
 
 
@@ -19,8 +21,9 @@ def build_described(key: str, section: Mapping[str, Any]) -> nn.Module:
         section: ``type``, the name of a registered architecture, and its arguments; stays as it is.
 
     Raises:
-        OptionsError: It cannot be built from these arguments.
+        OptionsError: No such architecture is registered, or it cannot be built from these arguments.
     """
+    find_class(ARCH_REGISTRY, key, section)
     return build_section(build_network, key, section)
 
 

@@ -141,7 +141,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
     student = check_section(StudentSection, "student", _given(opt, "student"))
-    if student.init == "random":
+    if student.init == "random" and not student.reparameterize:  # which are reasons of their own for a run of ours
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
     return PluginOptions(

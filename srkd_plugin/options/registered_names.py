@@ -1,12 +1,20 @@
-"""Names under which BasicSR's registries have the classes of the plugin."""
+"""Names in BasicSR's registries: those of the plugin's classes, and what options name by ``type``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from srkd_plugin.errors import MISSING, OptionsError, nearest
 
 MODEL_TYPES = ("DistillModel",)
 """The plugin's models."""
 
 SUFFIX = "srkd"
 """What follows the name of a class of ours where somebody else has registered one of the same name."""
+
+OF_ONES_OWN = "If a module of your own registers it, give srkd --import MODULE."
+"""What to do about a name that is right, and of code that no command knows."""
 
 TAKEN: set[str] = set()
 """Names of ours that somebody else has in this process; whoever changes BasicSR's registration adds to them."""
@@ -20,3 +28,25 @@ def registered_name(name: str) -> str:
 def model_types() -> tuple[str, ...]:
     """The names that the plugin's models are registered under."""
     return tuple(map(registered_name, MODEL_TYPES))
+
+
+def find_class(names: Any, key: str, section: Any) -> Any:
+    """Find what ``section.type`` names in one of BasicSR's registries.
+
+    Args:
+        names: The registry.
+        key: Path of the section, for the error.
+        section: The section, ``type`` and arguments.
+
+    Raises:
+        OptionsError: There is no such section, or nothing of that name.
+    """
+    if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
+        value = section.get("type", MISSING) if isinstance(section, Mapping) else section
+        raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
+    name = section["type"]
+    for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
+        if candidate in names:
+            return names.get(candidate)
+    remedy = f"{nearest(name, names.keys())} {OF_ONES_OWN}"
+    raise OptionsError(f"{key}.type", name, "nothing is registered under this name", remedy)

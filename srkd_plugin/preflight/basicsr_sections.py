@@ -19,10 +19,10 @@ from basicsr.models.base_model import BaseModel as StockModel
 from basicsr.utils import registry
 
 from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.stock_sections import Logger
 from srkd_plugin.preflight.image_pairs import FoundPairs, check_pairs
-from srkd_plugin.preflight.registered_classes import find_class
 from srkd_plugin.preflight.validation import check_kinds, check_validation
 from srkd_plugin.utils.files import require_file, require_folder
 

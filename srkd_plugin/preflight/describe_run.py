@@ -14,12 +14,12 @@ from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.errors import MISSING
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.output_names import check_output_names
-from srkd_plugin.preflight.registered_classes import find_class
 from srkd_plugin.preflight.stock_runs import check_model_type, check_stock_run
 from srkd_plugin.preflight.testing import check_test
 from srkd_plugin.utils.byte_sizes import readable_size

@@ -18,6 +18,7 @@ from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.losses.vgg_weights import nothing_downloaded
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.student_init import cut_from_teacher
@@ -40,8 +41,7 @@ def check_networks(options: RunOptions) -> None:
     # tried as it is: compiling takes a minute, and the CPU may not have the GPU's precision
     plain = ours.teacher.model_copy(update={"compile": False, "precision": "fp32"})
     ours = ours.model_copy(update={"teacher": plain})
-    with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whoever builds them for the run warns
+    with trial() as downloads:
         channels, trained_at = options.lq_shape
         check_losses(options.stock.train, ours.terms, channels, options.stock.train_set.gt_size)
         source = find_source(dataclasses.replace(options, ours=ours))
@@ -62,6 +62,20 @@ def check_networks(options: RunOptions) -> None:
             if trained_at <= PROBE_SIZE:
                 raise
             _run_small_batch(options, step_losses, student, trained_at)  # a network that needs more to look at
+    options.warn(downloads)
+
+
+@contextmanager
+def trial() -> Iterator[list[str]]:
+    """Leave random state, root logger and files as they are while something is built and run that is thrown away.
+
+    Yields:
+        A line for each file that a run would download, filled in meanwhile.
+    """
+    with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever builds it for the run warns
+        with nothing_downloaded() as downloads:
+            yield downloads
 
 
 def _check_crops(key: str, multiple: Optional[int], options: RunOptions) -> None:

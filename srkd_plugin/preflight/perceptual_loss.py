@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torchvision.models import get_model_weights
 
 from srkd_plugin.errors import OptionsError, nearest
-from srkd_plugin.losses.vgg import CONNECT_SECONDS, torch_cache_file
+from srkd_plugin.losses.vgg_weights import plan_download, torch_cache_file
 from srkd_plugin.options.validate import check_section
 
 
@@ -59,9 +58,8 @@ def _check_weights(key: str, vgg_type: str) -> None:
     if own.exists() or cached.exists():
         return
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_SECONDS):
-            return
-    except OSError as error:  # URLError and HTTPError are OSErrors
+        plan_download(url)
+    except OSError as error:
         problem = f"VGG's weights are neither at {own} nor at {cached}, and cannot be downloaded from {url} ({error})"
         remedy = f"Download them elsewhere, and put them at {cached}."
         raise OptionsError(key, "PerceptualLoss", problem, remedy) from error

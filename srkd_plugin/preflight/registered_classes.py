@@ -1,34 +1,18 @@
-"""Classes and functions that options name by ``type``: found in BasicSR's registries, with the arguments they take."""
+"""Classes that options name by ``type``: whether they are registered and take the arguments that they are given."""
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from basicsr.utils import registry
 
-from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.losses.vgg_weights import nothing_downloaded
 from srkd_plugin.options import sections
-from srkd_plugin.options.registered_names import TAKEN, registered_name
+from srkd_plugin.options.registered_names import TAKEN, find_class, registered_name
 from srkd_plugin.options.validate import check_arguments, check_section
-
-
-def find_class(names: Any, key: str, section: Any) -> Any:
-    """Find what ``section.type`` names in one of BasicSR's registries.
-
-    Raises:
-        OptionsError: There is no such section, or nothing of that name.
-    """
-    if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
-        value = section.get("type", MISSING) if isinstance(section, Mapping) else section
-        raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
-    name = section["type"]
-    for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
-        if candidate in names:
-            return names.get(candidate)
-    raise OptionsError(f"{key}.type", name, "nothing is registered under this name", nearest(name, names.keys()))
 
 
 def check_registered(names: Any, key: str, section: Any) -> list[str]:
@@ -56,7 +40,7 @@ def check_registered(names: Any, key: str, section: Any) -> list[str]:
     near_misses = check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), nothing_downloaded():
                 warnings.simplefilter("ignore")  # it warns when it is built for the run
                 cls(**arguments)
         except OptionsError as error:  # it names the argument itself

@@ -15,13 +15,14 @@ from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.options.network_arguments import check_network_arguments
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.stock_sections import DataSet, Metric, Val
 from srkd_plugin.options.validate import check_section, refuse_nonfinite
 from srkd_plugin.preflight.basicsr_sections import find_images
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.networks import PROBE_SIZE, check_student_weights, root_logger_untouched
 from srkd_plugin.preflight.output_names import check_output_names
-from srkd_plugin.preflight.registered_classes import check_registered, find_class
+from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.stock_runs import KNOWN_MODEL
 from srkd_plugin.preflight.validation import check_kinds, check_validation
 

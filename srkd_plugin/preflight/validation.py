@@ -14,9 +14,9 @@ from basicsr.utils import registry
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.pairs import GT
 from srkd_plugin.images.sizes import Size
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.validate import check_arguments
 from srkd_plugin.preflight.image_pairs import FoundPairs
-from srkd_plugin.preflight.registered_classes import find_class
 
 WITHOUT_GT = ("SingleImageDataset",)
 WITHOUT_LQ = ("FFHQDataset", "RealESRGANDataset")

@@ -7,6 +7,7 @@ from typing import Optional
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.networks.student_file import SUFFIXES, read_student
+from srkd_plugin.runtimes.ncnn_upscaler import NcnnUpscaler
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
 from srkd_plugin.runtimes.torch_upscaler import TorchUpscaler
 from srkd_plugin.runtimes.upscaler import Upscaler
@@ -14,12 +15,12 @@ from srkd_plugin.utils.files import require_file
 
 
 def open_model(path: Path, threads: Optional[int] = None, device: str = "cpu") -> Upscaler:
-    """Open a model file that ``srkd export`` wrote, or an ONNX file of the same kind.
+    """Open a model file that ``srkd export`` wrote, or an ONNX or ncnn file of the same kind.
 
     Args:
-        path: ``.pth``, ``.safetensors`` or ``.onnx``.
-        threads: Threads of onnxruntime; None: as many as it likes. torch's are set for the process.
-        device: Where torch runs; onnxruntime runs on the CPU.
+        path: ``.pth``, ``.safetensors``, ``.onnx``, or ``.param`` with its ``.bin`` beside it.
+        threads: Threads of onnxruntime and ncnn; None: as many as they like. torch's are set for the process.
+        device: Where torch runs; onnxruntime and ncnn run on the CPU.
 
     Raises:
         InputError: The file is not such a model, or the package that runs it is not installed.
@@ -29,4 +30,6 @@ def open_model(path: Path, threads: Optional[int] = None, device: str = "cpu") -
         return TorchUpscaler.of(read_student(path), device)
     if path.suffix == ".onnx":
         return OnnxUpscaler(path, threads)
-    raise InputError("--model", str(path), "it is no model file", "Give a .pth, .safetensors or .onnx file.")
+    if path.suffix == ".param":
+        return NcnnUpscaler(path, threads)
+    raise InputError("--model", str(path), "it is no model file", "Give a .pth, .safetensors, .onnx or .param file.")

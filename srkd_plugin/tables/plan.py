@@ -9,6 +9,7 @@
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
+    imports: [mine.archs]                # modules that register what the options name: --import of every command
     caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report

@@ -21,6 +21,7 @@ from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.table_sections import TEACHER
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
+from srkd_plugin.utils.user_modules import FLAG
 
 TORCHRUN = ("-m", "torch.distributed.run", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")
 """torchrun at a free port; ``--standalone`` of torch 2.0 always takes the same one, so that two would collide."""
@@ -43,6 +44,8 @@ class Runner:
         gpus: GPUs to share out, one run each; none: every run sees what the environment shows.
         jobs: Runs at a time.
         processes: Processes a training; more than 1: through torchrun.
+        imports: Modules that register what the options name. BasicSR's own scripts import none, so that with them
+            ``srkd train`` and ``srkd test`` are run instead, in the same folder.
     """
 
     root: Path
@@ -51,6 +54,7 @@ class Runner:
     gpus: Sequence[str] = ()
     jobs: int = 1
     processes: int = 1
+    imports: Sequence[str] = ()
     _free: queue.Queue = field(default_factory=queue.Queue, init=False)
     _children: list[subprocess.Popen] = field(default_factory=list, init=False)
     _stopped: bool = field(default=False, init=False)
@@ -117,7 +121,8 @@ class Runner:
                 options = os.path.relpath(self._options_file(run.name), self.root)
                 gpu = self._free.get()
                 try:
-                    command = ["python", *CACHE_MAKE, "-opt", options, "--out", path, *run.cache_flags]
+                    flags = [*self._import_flags(), *run.cache_flags]
+                    command = ["python", *CACHE_MAKE, "-opt", options, "--out", path, *flags]
                     self._call(command, self._cache_log(path), gpu)
                 finally:
                     self._free.put(gpu)
@@ -133,8 +138,11 @@ class Runner:
 
     def _script(self, name: str, options: Path, *flags: str) -> list[str]:
         checkout = (self.root / "basicsr" / f"{name}.py").is_file()
-        script = [f"basicsr/{name}.py"] if checkout else ["-m", f"srkd_plugin.{name}"]
-        return [*script, "-opt", os.path.relpath(options, self.root), *flags]
+        script = [f"basicsr/{name}.py"] if checkout and not self.imports else ["-m", f"srkd_plugin.{name}"]
+        return [*script, "-opt", os.path.relpath(options, self.root), *self._import_flags(), *flags]
+
+    def _import_flags(self) -> list[str]:
+        return [word for module in self.imports for word in (FLAG, module)]
 
     def _options_file(self, name: str) -> Path:
         return self.folder / "options" / f"{name}.yml"

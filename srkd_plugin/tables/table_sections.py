@@ -77,6 +77,8 @@ class Table(_Section):
     distill: dict[str, Any] = Field(default_factory=dict)
     teacher: TeacherRow
     methods: dict[str, Method] = Field(min_length=1)
+    imports: list[str] = Field(default_factory=list)
+    """Modules that register what the options name: ``--import`` of every command."""
     caches: dict[str, list[str]] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
     pairs: list[list[str]] = Field(default_factory=list)

@@ -17,6 +17,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import teacher_weights
+from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.sections import CacheSection, PluginOptions
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
 from srkd_plugin.teacher_cache.source_pairs import PairSource
@@ -57,7 +58,7 @@ def teacher_identity(ours: PluginOptions) -> TeacherIdentity:
 
 def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
     """A network's section with the defaults of its class, as JSON keeps it."""
-    parameters = inspect.signature(ARCH_REGISTRY.get(network["type"])).parameters.values()
+    parameters = inspect.signature(find_class(ARCH_REGISTRY, "network_t", network)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     return json.loads(json.dumps({**defaults, **network}, default=str))
 

@@ -31,7 +31,7 @@ def build_section(build: Callable[[dict[str, Any]], Built], key: str, section: M
         raise OptionsError(key, dict(section), problem, "Correct its arguments.") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an exception's text, or its class where it has none.
 
     Example:

@@ -136,6 +136,18 @@ def test_a_trainer_that_parses_through_a_helper_gets_everything(train, opt, exac
     assert stop_signals.signal.getsignal(stop_signals.signal.SIGTERM) is stop_signals._note
 
 
+def test_auto_resume_without_a_state_says_that_the_run_starts_anew(train, opt, tmp_path, capfd):
+    says = f"warning: there is no training state in {tmp_path}/experiments/tiny_distill/training_states: the run starts"
+    train(opt, 2)
+    assert says not in capfd.readouterr().err
+    for file in (tmp_path / "experiments/tiny_distill/training_states").iterdir():
+        file.unlink()
+    train(opt, 2, "--auto_resume")
+    assert capfd.readouterr().err.count(says) == 1
+    train(opt, 3, "--auto_resume")
+    assert says not in capfd.readouterr().err
+
+
 def lines(caplog):
     return [record.getMessage() for record in caplog.records if "srkd_plugin" in record.getMessage()]
 

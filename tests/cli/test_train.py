@@ -44,6 +44,13 @@ def test_flags_are_basicsrs(passed):
     assert passed("train", *(one.replace("_", "-") for one in every)) == every
 
 
+def test_modules_are_imported_and_not_handed_over(passed, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_module_of_a_test.py").touch()
+    assert passed("train", "-opt", "o.yml", "--import", "own_module_of_a_test") == ["-opt", "o.yml"]
+    assert sys.modules.pop("own_module_of_a_test")
+
+
 def test_flags_that_do_nothing_in_a_test_are_understood_and_not_offered(passed, capsys):
     assert passed("test", "-opt", "o.yml", "--auto-resume", "--debug") == ["-opt", "o.yml", "--auto_resume", "--debug"]
     for command, offered in (("train", True), ("test", False)):

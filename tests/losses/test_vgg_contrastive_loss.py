@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.losses import VGGContrastiveLoss, vgg, vgg_contrastive_loss
+from srkd_plugin.losses import VGGContrastiveLoss, vgg, vgg_contrastive_loss, vgg_weights
 from srkd_plugin.losses.vgg import VGG19Features
 
 
@@ -227,7 +227,7 @@ def server(tmp_path, vgg_file, monkeypatch):
         return Response(vgg_file.read_bytes())
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(vgg, "urlopen", urlopen)
+    monkeypatch.setattr(vgg_weights, "urlopen", urlopen)
     return timeouts
 
 
@@ -236,7 +236,7 @@ def test_or_are_downloaded_once_with_a_timeout_of_the_connection(server, vgg_fil
     monkeypatch.setattr(vgg, "VGG19_Weights", SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url)))
     for _ in range(2):
         assert len(VGG19Features()(torch.rand(1, 3, 16, 16))) == 5
-    assert server == [vgg.CONNECT_SECONDS]
+    assert server == [vgg_weights.CONNECT_SECONDS]
 
 
 def test_a_download_of_another_hash_is_refused_and_leaves_nothing(server, tmp_path):

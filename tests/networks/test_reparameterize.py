@@ -10,6 +10,7 @@ from torch import nn
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.reparameterize import Branches, fused_state_dict, reparameterize
+from srkd_plugin.preflight import run_checks
 
 COMPACT = {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2, "act_type": "prelu"}
 
@@ -144,3 +145,16 @@ def test_the_run_is_otherwise_the_one_without_branches(opt, tmp_path):
     assert torch.equal(torch.rand(3), drawn)
     expected = other.net_g.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in fused_state_dict(model.net_g).items())
+
+
+def test_no_teacher_is_needed(opt, tmp_path):
+    """The control of every comparison: the same convolutions, and GT alone."""
+    del opt["network_t"], opt["train"]["distill_opt"], opt["path"]["pretrain_network_t"], opt["path"]["param_key_t"]
+    opt["train"]["grad_norm_log"] = {"first": 0}
+    parsed = tiny.parsed(copy.deepcopy(opt), tmp_path)
+    run_checks.check(parsed)
+    model = train(tiny.model(opt, tmp_path), 1, 2)
+    assert set(model.log_dict) == {"l_pix"}
+    opt["student"] = {}
+    with pytest.raises(OptionsError, match=r"train\.distill_opt is missing"):
+        run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))

@@ -11,6 +11,7 @@ import tiny
 import torch
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.losses import vgg_weights
 from srkd_plugin.preflight import run_checks
 
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1.0}}
@@ -107,11 +108,28 @@ def test_vgg_weights_that_are_there_are_not_asked_for(opt, tmp_path, monkeypatch
     run_checks.check(opt)
 
 
+def test_a_contrastive_term_downloads_nothing_and_says_that_the_run_will(opt, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda request, timeout: io.BytesIO())
+    monkeypatch.setattr(vgg_weights, "urlopen", lambda *_, **__: pytest.fail("the check downloads"))
+    opt["train"]["distill_opt"] = {"csd": {"type": "VGGContrastiveLoss", "loss_weight": 0.7}}
+    opt["datasets"]["train"]["gt_size"] = 32
+    (said,) = [line for line in run_checks.check(opt).warnings if "VGG" in line]
+    assert said.startswith(f"VGG's weights are not at {tmp_path}/hub/checkpoints/vgg19-dcbb9e9d.pth: the run downloads")
+    assert not (tmp_path / "hub").exists(), "the check has written something"
+
+
+def test_a_contrastive_term_whose_weights_cannot_be_had_is_one_line(opt, tmp_path):
+    opt["datasets"]["train"]["gt_size"] = 32
+    line = check(opt, "distill_opt", {"csd": {"type": "VGGContrastiveLoss"}})
+    assert line.startswith("train.distill_opt.csd.vgg_weights = None: VGG19's weights are not at ")
+    assert "write vgg_weights: <path of the file>" in line and not (tmp_path / "hub").exists()
+
+
 def test_vgg_weights_that_will_be_downloaded_are_asked_for_and_not_loaded(opt, monkeypatch):
     asked = []
     monkeypatch.setattr(urllib.request, "urlopen", lambda request, timeout: asked.append(request) or io.BytesIO())
     opt["train"]["perceptual_opt"] = {**PERCEPTUAL, "vgg_type": "vgg16_bn", "layer_weights": {"bn5_3": 0.5}}
-    run_checks.check(opt)
+    assert "the run downloads them from https" in " ".join(run_checks.check(opt).warnings)
     assert [(r.get_method(), r.full_url) for r in asked] == [
         ("HEAD", "https://download.pytorch.org/models/vgg16_bn-6c64b313.pth")
     ]

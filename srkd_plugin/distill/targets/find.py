@@ -7,6 +7,7 @@ import pkgutil
 
 from srkd_plugin.distill import targets
 from srkd_plugin.distill.targets.live import LiveTeacher
+from srkd_plugin.distill.targets.no_teacher import NoTeacher
 from srkd_plugin.distill.targets.source import SOURCES, TargetSource
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options.run_options import RunOptions
@@ -16,7 +17,7 @@ for _module in pkgutil.iter_modules(targets.__path__):  # each registers its sou
 
 
 def find_source(options: RunOptions) -> TargetSource:
-    """The source that a run's options ask for, not built; a live teacher where they ask for none.
+    """The source that a run's options ask for, not built; where they ask for none, a live teacher, or no teacher.
 
     Raises:
         OptionsError: They ask for several, or the source's section is wrong.
@@ -26,4 +27,5 @@ def find_source(options: RunOptions) -> TargetSource:
         first, second = asked_for[0].key, asked_for[1].key
         problem = f"the teacher's images come from {asked_for[0].__name__}, which {first} asks for"
         raise OptionsError(second, "...", problem, f"Remove {first} or {second}.")
-    return (asked_for[0] if asked_for else LiveTeacher)(options)
+    otherwise = NoTeacher if NoTeacher.fits(options) else LiveTeacher
+    return (asked_for[0] if asked_for else otherwise)(options)
