@@ -25,7 +25,7 @@ from srkd_plugin.images.find_pairs import check_template, find_pairs
 from srkd_plugin.images.listing import say
 from srkd_plugin.images.matlab_resize import upscale
 from srkd_plugin.images.pairs import GT, LQ, ImagePairs
-from srkd_plugin.networks.teacher import Teacher, build_teacher
+from srkd_plugin.networks.teacher import Teacher, build_teacher, runs_on
 from srkd_plugin.options import reader, safe_yaml, sections
 
 VARIANTS = (
@@ -39,6 +39,8 @@ VARIANTS = (
 """Arguments of EDSR that weights do not show: what else they could have been trained with."""
 CLEARLY = 0.5
 """dB by which a variant must be better to be named."""
+PROBE = 64
+"""Side of the image that the teacher is tried on: a multiple of the windows in use."""
 OPTIONS = {GT: "--gt", LQ: "--lq"}
 
 Images = tuple[np.ndarray, np.ndarray]
@@ -146,6 +148,7 @@ def verify_teacher(
     check_template("filename_tmpl", filename_tmpl)
     pairs = _Pairs(hr, lr, scale, filename_tmpl)
     teacher = build_teacher(ours, device)
+    _refuse_gray(teacher)
     report = _measure(teacher, pairs, scale, device)
     weights = Path(ours.path.pretrain_network_t or "").stem
     report.known_set = known_set or published_figures.guess_set(hr.absolute())
@@ -158,6 +161,14 @@ def verify_teacher(
     if report.faults and ours.network_t["type"] == "EDSR":
         report.faults += _find_better_variants(ours, teacher, pairs, scale, device)
     return report
+
+
+def _refuse_gray(teacher: Teacher) -> None:
+    probe = torch.zeros(1, 3, PROBE, PROBE, device=next(teacher.net.parameters(), torch.empty(0)).device)
+    if runs_on(teacher.net, 1, probe) and not runs_on(teacher.net, 3, probe):
+        problem = "it takes images of 1 channel, and here RGB is measured"
+        remedy = "Measure it by validation, with color: y (srkd test)."
+        raise InputError("network_t", type(teacher.net).__name__, problem, remedy)
 
 
 class _Pairs:

@@ -24,6 +24,8 @@ JPEG_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 """Markers but for those that stand in the coded data: 00 is a data byte, and 01 and d0 to d7 have no segment."""
 PNG_HEADER = 26
 """Bytes from the start of a PNG that hold size and colour type."""
+PNG_BITS = 24
+"""Where the bits per sample stand in it."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Channels by PNG colour type; a palette (3) holds RGB."""
 
@@ -53,16 +55,32 @@ def decode(content: bytes) -> np.ndarray:
     Raises:
         ImageFault: The bytes are cut off, damaged or no image, or have more than 8 bits per sample.
     """
+    image = _decode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype != np.uint8:
+        raise ImageFault(f"its samples are {image.dtype}, where 8 bits are expected")
+    return image
+
+
+def decode_as_basicsr(content: bytes) -> np.ndarray:
+    """Decode an image file as BasicSR's ``imfrombytes`` does in training: of 16 bits per sample it takes the upper 8.
+
+    Returns:
+        ``(h, w, 3)`` BGR uint8.
+
+    Raises:
+        ImageFault: The bytes are cut off, damaged or no image.
+    """
+    return _decode(content, cv2.IMREAD_COLOR)
+
+
+def _decode(content: bytes, flags: int) -> np.ndarray:
     check_whole(content)
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:  # more pixels than OpenCV takes
         raise ImageFault(f"it cannot be decoded ({error.err or error})") from error
     if image is None:
         raise ImageFault("it cannot be decoded")
-    if image.dtype != np.uint8:
-        raise ImageFault(f"its samples are {image.dtype}, where 8 bits are expected")
     return image
 
 
@@ -110,6 +128,11 @@ def png_shape(content: bytes) -> tuple[int, int, int]:
         raise ImageFault("it is no PNG")
     width, height, _, colour = struct.unpack(">IIBB", content[16:26])
     return height, width, PNG_CHANNELS.get(colour, 0)
+
+
+def has_16_bits(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a PNG with 16 bits per sample."""
+    return start.startswith(PNG_START) and len(start) >= PNG_HEADER and start[PNG_BITS] == 16
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:

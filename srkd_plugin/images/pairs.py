@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import Fault, ImageFault
+from srkd_plugin.images.decode import PNG_HEADER, Fault, ImageFault, has_16_bits
+from srkd_plugin.images.listing import named
 from srkd_plugin.images.lmdb_check import compare_keys
 from srkd_plugin.images.lmdb_store import LmdbImages
 from srkd_plugin.images.sizes import Size, size_of_file
@@ -119,6 +120,27 @@ class ImagePairs:
     def sizes(self, side: str) -> list[Size]:
         """The sizes of all images of a side; see :meth:`size`."""
         return [self.size(side, index) for index in range(len(self))]
+
+    def notes(self) -> list[str]:
+        """What whoever trains on the pairs should know: what is left out, and images that are read with fewer bits."""
+        notes = list(self.left_out)
+        for side in SIDES:
+            deep = [self.path(side, index) for index in range(len(self)) if self._has_16_bits(side, index)]
+            if deep:
+                names = named(_stem(path) for path in deep)
+                count = f"{len(deep)} images have" if self.lmdbs is None else "images have"
+                notes.append(f"{self.options[side]}: {count} 16 bits per sample ({names}); BasicSR reads the upper 8")
+        return notes
+
+    def _has_16_bits(self, side: str, index: int) -> bool:
+        """Whether an image is a PNG of 16 bits per sample; of an LMDB, the first one stands for all."""
+        try:
+            if self.lmdbs is not None:
+                return index == 0 and has_16_bits(self.read(side, index)[:PNG_HEADER])
+            with open(self.path(side, index), "rb") as file:
+                return has_16_bits(file.read(PNG_HEADER))
+        except (OSError, ImageFault):
+            return False  # said where its size or its pixels are looked at
 
     def read(self, side: str, index: int) -> bytes:
         """The image file.

@@ -9,7 +9,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import compiled, run_in
@@ -117,24 +117,50 @@ def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> Non
         )
 
 
-def check_outputs(networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size) -> None:
+def check_outputs(
+    networks: Mapping[str, nn.Module], lq: Tensor, expected: torch.Size, color_key: str = "datasets.train.color"
+) -> None:
     """Run networks on one small batch and check the shape of what comes out.
 
     Args:
         networks: Networks by the key of the options that describes them.
         lq: ``(N, C, h, w)``.
         expected: Shape of the SR images that the options' ``scale`` asks for.
+        color_key: Key of the options that says how many channels the images have.
 
     Raises:
-        OptionsError: A network fails, or its output has another shape.
+        OptionsError: A network fails, or its output has another shape; or it is one of images of other channels.
     """
     for key, net in networks.items():
         try:
             with torch.no_grad():
                 shape = tuple(net(lq).shape)
         except Exception as error:
+            _refuse_other_channels(key, net, lq, color_key)
             problem = f"the network fails on an input of {tuple(lq.shape)} ({str(error).splitlines()[0]})"
             raise OptionsError(key, type(net).__name__, problem, "Correct its arguments.") from error
         if shape != tuple(expected):
+            if shape[:1] + shape[2:] == tuple(expected[:1] + expected[2:]):
+                _refuse_other_channels(key, net, lq, color_key)
             problem = f"its output for an input of {tuple(lq.shape)} is {shape}, where scale asks for {tuple(expected)}"
             raise OptionsError(key, type(net).__name__, problem, "Correct its scale (upscale) and its channels.")
+
+
+def runs_on(net: nn.Module, channels: int, lq: Tensor) -> bool:
+    """Whether a network makes images of this many channels of such ones, of the size of ``lq`` ``(N, C, h, w)``."""
+    try:
+        with torch.no_grad():
+            return net(lq.new_zeros((len(lq), channels, *lq.shape[2:]))).shape[1] == channels
+    except Exception:  # whatever the architecture makes of channels that it cannot take
+        return False
+
+
+def _refuse_other_channels(key: str, net: nn.Module, lq: Tensor, color_key: str) -> None:
+    """Name ``color`` where a network is none for RGB images but for gray ones, or the other way round."""
+    gray = lq.shape[1] == 1
+    if runs_on(net, 3 if gray else 1, lq):
+        problem = f"{key} ({type(net).__name__}) takes images of {'3 channels' if gray else '1 channel'}"
+        problem += f", and these have {'1' if gray else '3'}"
+        remedy = "Remove color: y from all data sets" if gray else "Write color: y for all data sets, to train on Y"
+        value = "y" if gray else MISSING
+        raise OptionsError(color_key, value, problem, f"{remedy}; or give {key} the other number of channels.")

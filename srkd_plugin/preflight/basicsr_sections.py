@@ -103,7 +103,7 @@ def check_datasets(options: RunOptions) -> dict[str, Optional[FoundPairs]]:
         key = f"datasets.{phase}"
         cls = find_class(registry.DATASET_REGISTRY, key, section)
         pairs = find_images(key, cls, section, options.stock.run.scale, phase == "train")
-        options.warn(() if pairs is None else pairs.images.left_out)
+        options.warn(() if pairs is None else pairs.images.notes())
         found[phase] = pairs
     if found["train"] is not None:
         _check_epoch(options, found["train"])

@@ -94,16 +94,16 @@ def check_test(opt: Mapping[str, Any], of_ours: bool) -> tuple[dict[str, Optiona
         student = build_described("network_g", opt["network_g"])
         if of_ours or opt.get("model_type") == KNOWN_MODEL:
             check_student_weights(opt, student)
-            for section in datasets.values():
-                _try_out(student.eval(), section, opt["scale"])
-    left_out = [line for pairs in found.values() if pairs is not None for line in pairs.images.left_out]
-    return found, lines + left_out
+            for phase, section in datasets.items():
+                _try_out(student.eval(), f"datasets.{phase}", section, opt["scale"])
+    notes = [line for pairs in found.values() if pairs is not None for line in pairs.images.notes()]
+    return found, lines + notes
 
 
-def _try_out(student: nn.Module, section: Mapping[str, Any], scale: int) -> None:
+def _try_out(student: nn.Module, key: str, section: Mapping[str, Any], scale: int) -> None:
     """Run the network on a small image, if it is known what the data set gives."""
     if section["type"] in KNOWN_SETS:
         channels = 1 if section.get("color") == "y" else 3
         side = PROBE_SIZE * (size_multiple(student, channels, scale) or 1)
         expected = torch.Size((1, channels, side * scale, side * scale))
-        check_outputs({"network_g": student}, torch.zeros(1, channels, side, side), expected)
+        check_outputs({"network_g": student}, torch.zeros(1, channels, side, side), expected, f"{key}.color")

@@ -180,7 +180,7 @@ def _prepare(job: CacheJob) -> None:
     there = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
     parent = next(path for path in folder.absolute().parents if path.exists())
     free = shutil.disk_usage(parent).free
-    say(job.source.images.left_out)
+    say(job.source.images.notes())
     print(f"{job.folder}: {len(job.source.keys):,} images, {_gb(job.bytes)}; {_gb(free)} are free", flush=True)
     if job.bytes - there > free:
         problem = f"the cache takes {_gb(job.bytes - there)} more, and {_gb(free)} are free"

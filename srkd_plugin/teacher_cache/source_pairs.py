@@ -11,7 +11,7 @@ import numpy as np
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import ImageFault, decode_bgr
+from srkd_plugin.images.decode import ImageFault, decode_as_basicsr
 from srkd_plugin.images.find_pairs import BACKENDS, pairs_of_section
 from srkd_plugin.images.lmdb_store import LmdbImages
 from srkd_plugin.images.pairs import GT, ImagePairs, Pair
@@ -78,7 +78,7 @@ class PairSource:
             InputError: The image is damaged or not there.
         """
         try:
-            return decode_bgr(self.images.read(SIDES[side], index))
+            return decode_as_basicsr(self.images.read(SIDES[side], index))
         except ImageFault as error:
             path = self.images.path(SIDES[side], index)
             remedy = "Run srkd prepare verify on the set."

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from torch.utils.data import Dataset
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.images.decode import ImageFault, decode
+from srkd_plugin.images.decode import ImageFault, decode_as_basicsr
 
 
 class ReadError(RuntimeError):
@@ -82,7 +82,7 @@ def _fault_of(dataset: Any, side: str, path: str) -> Optional[str]:
         content = Path(path).read_bytes() if client is None else client.get(path, side)
         if content is None:
             return "it is not in the LMDB"
-        decode(content)
+        decode_as_basicsr(content)
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     except ImageFault as fault:

@@ -2,12 +2,16 @@
 
 import copy
 import os
+import random
 import shutil
 
 import cached
 import cv2
+import numpy as np
 import pytest
 import tiny
+import torch
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from photos import photo
 from PIL import Image
 
@@ -81,6 +85,38 @@ def test_what_a_cache_leaves_out_is_said(opt, data, tmp_path, capsys):
     opt["datasets"]["train"].update(io_backend={"type": "disk"}, **roots)
     make_cache(cached.job(opt, tmp_path / "c.lmdb"))
     assert capsys.readouterr().err.count(f"left out of {tmp_path / 'HR'}: 1 hidden file(s) (._im0.png)\n") == 1
+
+
+def test_16_bits_are_read_as_8_with_a_cache_and_without(opt, data, tmp_path, capsys):
+    for name in ("HR", "LR"):
+        shutil.copytree(data / name, tmp_path / name)
+    file = str(tmp_path / "LR/im2.png")
+    deep = cv2.imread(file).astype(np.uint16) * 256 + 200  # rounded, it would be another image
+    assert cv2.imwrite(file, deep)
+    roots = {"dataroot_gt": str(tmp_path / "HR"), "dataroot_lq": str(tmp_path / "LR")}
+    train_set = opt["datasets"]["train"]
+    train_set.update(io_backend={"type": "disk"}, **roots)
+    line = "datasets.train.dataroot_lq: 1 images have 16 bits per sample (im2); BasicSR reads the upper 8"
+    assert line in run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path)).warnings
+    make_cache(cached.job(opt, tmp_path / "c.lmdb"))
+    assert f"{line}\n" in capsys.readouterr().err
+    train_set.update(type="TeacherCacheDataset", dataroot_teacher=str(tmp_path / "c.lmdb"))
+    assert line in run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path)).warnings
+    section = {**train_set, "scale": 2, "phase": "train", "gt_size": 40, "use_hflip": False, "use_rot": False}
+    items = []
+    for dataset in (TeacherCacheDataset, PairedImageDataset):
+        random.seed(0)
+        opened = dataset(copy.deepcopy(section))
+        items.append(opened[[path["lq_path"] for path in opened.paths].index(file)]["lq"])
+    assert torch.equal(*items)
+
+
+@pytest.mark.parametrize("backend", ["disk", "lmdb"])
+def test_8_bits_need_no_note(opt, data, tmp_path, backend):
+    ending = ".lmdb" if backend == "lmdb" else ""
+    roots = {f"dataroot_{side}": f"{data / name}{ending}" for side, name in (("gt", "HR"), ("lq", "LR"))}
+    opt["datasets"]["train"].update(io_backend={"type": backend}, **roots)
+    assert not any("16 bits" in line for line in run_checks.check(tiny.parsed(opt, tmp_path)).warnings)
 
 
 @pytest.fixture
