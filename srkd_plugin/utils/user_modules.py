@@ -28,14 +28,25 @@ def import_modules(names: Iterable[str], key: str = FLAG) -> None:
         root, dotted = _module_of_file(key, name) if name.endswith(".py") else (Path.cwd(), name)
         if str(root) not in sys.path:
             sys.path.insert(0, str(root))
+        if name.endswith(".py"):
+            _refuse_another(key, name, root, dotted)
         try:
-            module = importlib.import_module(dotted)
+            importlib.import_module(dotted)
         except (Exception, SystemExit) as error:  # whatever it does when it is imported
             problem = f"it cannot be imported ({type(error).__name__}: {first_line(error)})"
             remedy = f"Correct that; it is looked for in {Path.cwd()} first, and then among what is installed."
             raise InputError(key, name, problem, remedy) from error
-        if name.endswith(".py") and Path(module.__file__ or "").resolve() != Path(name).resolve():
-            raise InputError(key, name, f"{dotted} is another module already, {module.__file__}", "Rename the file.")
+        if name.endswith(".py"):
+            _refuse_another(key, name, root, dotted)
+
+
+def _refuse_another(key: str, name: str, root: Path, dotted: str) -> None:
+    """Refuse a file whose module or package is loaded from another place: Python has one of each name."""
+    top = dotted.partition(".")[0]
+    where = getattr(sys.modules.get(top), "__file__", None)
+    if where and root not in Path(where).resolve().parents:
+        remedy = f"Start python -m srkd_plugin in {root}, where it finds yours first; or rename yours."
+        raise InputError(key, name, f"{top} is another one already, {where}", remedy)
 
 
 def _module_of_file(key: str, name: str) -> tuple[Path, str]:

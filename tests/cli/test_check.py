@@ -62,6 +62,18 @@ def test_a_stock_file_says_that_nothing_is_ours(look, data):
     assert code == 0 and "it names nothing of srkd_plugin" in printed.out
 
 
+def test_a_stock_files_weights_are_looked_for(look, data, teacher_file):
+    opt = tiny.stock_options(data)
+    opt["path"]["pretrain_network_g"] = "no/such.pth"
+    code, printed = look(opt)
+    assert code == 2 and "path.pretrain_network_g = 'no/such.pth': there is no such file" in printed.err
+    opt["path"]["pretrain_network_g"] = str(teacher_file)
+    code, printed = look(opt)
+    assert code == 2 and "the weights do not fit network_g: " in printed.err
+    opt["network_g"] = tiny.TEACHER
+    assert look(opt)[0] == 0
+
+
 def test_a_mistake_is_one_line_and_code_2(look, data, teacher_file):
     opt = tiny.distill_options(data, teacher_file)
     opt["teacher"]["precison"] = "bf16"

@@ -42,6 +42,19 @@ def test_a_file_in_a_package_is_a_part_of_it(package, monkeypatch):
     assert sys.modules["own_package.archs.own_arch"].width == 8
 
 
+def test_a_package_that_is_loaded_from_elsewhere_is_one_line(tmp_path):
+    """A fork's basicsr/, where BasicSR has been imported as installed."""
+    import basicsr
+
+    (tmp_path / "basicsr").mkdir()
+    (tmp_path / "basicsr/__init__.py").touch()
+    (tmp_path / "basicsr/own_arch.py").touch()
+    with pytest.raises(OptionsError) as caught:
+        import_modules(["basicsr/own_arch.py"])
+    says = f"basicsr is another one already, {basicsr.__file__}. Start python -m srkd_plugin in {tmp_path}, "
+    assert says in str(caught.value)
+
+
 def test_an_installed_module_is_found_too():
     import_modules(["wave"])
     assert "wave" in sys.modules
@@ -58,7 +71,7 @@ def test_an_installed_module_is_found_too():
         ("two words", "it cannot be imported (ModuleNotFoundError: No module named 'two words')"),
         ("", "it cannot be imported (ValueError: Empty module name)"),
         (".own", "it cannot be imported (TypeError: "),
-        ("folder/json.py", "json is another module already, "),
+        ("folder/json.py", "json is another one already, "),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(tmp_path, name, says):
