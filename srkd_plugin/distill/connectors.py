@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from srkd_plugin.options.sections import ConnectorSection
+from srkd_plugin.options.term_sections import ConnectorSection
 
 
 class TermConnectors(nn.ModuleList):

@@ -12,11 +12,13 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from srkd_plugin.distill.samples import Part, parts
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.distill.trained_student import TrainedStudent
+from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.student_init import cut_from_teacher
@@ -68,7 +70,7 @@ class DistillModel(ResumableModel):
         # beside net_g, not in its place: checkpoints and validation know nothing of it
         self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
-        self.grad_norm_log = ours.grad_norm_log
+        self.grad_norm_log, self._samples = ours.grad_norm_log, ours.samples
         self._prepare_run(options, self.step_losses.source.files_sha256())
 
         train_opt = self.opt["train"]
@@ -143,14 +145,15 @@ class DistillModel(ResumableModel):
             FloatingPointError: A loss or gradient is NaN or infinite (see ``nan_policy``); nothing has been updated.
         """
         self._restore_random_state()
+        self._parts = self._inputs()
         buffers = self._buffers_to_keep()
         self.optimizer_g.zero_grad()
-        measured = self._grad_norms_due(current_iter) or self.term_weights.measures(current_iter)
+        measured = self.grad_norm_log.is_due(current_iter) or self.term_weights.measures(current_iter)
         # a compiled network gives up its graph's buffers in the first backward pass, and measuring takes several
         unweighted = self._losses(self.net_g if measured else self._trained_net, current_iter)
         losses, factors = self.term_weights.apply(unweighted, current_iter, self._student_parameters(), self.amp.scale)
         log = OrderedDict(**losses, **factors)
-        if self._grad_norms_due(current_iter):
+        if self.grad_norm_log.is_due(current_iter):
             log.update(self._measure_grad_norms(losses))
 
         self.amp.backward(self._total(losses), self.optimizer_g)
@@ -220,20 +223,35 @@ class DistillModel(ResumableModel):
         fitted = [fit_second_group(optimizer, list(saved), kept, names) for optimizer in state["optimizers"]]
         return {**state, "optimizers": fitted}
 
-    def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
-        with self.step_losses.recording():
-            self.output = self.amp.forward(net, self.lq)
-            gt = {"gt": self.gt} if hasattr(self, "gt") else {}
-            batch = {"lq": self.lq, **gt, **self._for_source}
-            to_teacher = self.step_losses.losses(self.output, batch, current_iter)
-        return OrderedDict(**self._losses_to_gt(), **to_teacher)
+    def _inputs(self) -> list[Part]:
+        """All inputs of the step; drawn once, also where the losses are computed several times."""
+        gt = {"gt": self.gt} if hasattr(self, "gt") else {}
+        if self._samples.zoom_in and not gt:
+            problem = "zoomed-in inputs are blocks of GT, and the data set gives none"
+            raise OptionsError("train.samples.zoom_in", self._samples.zoom_in, problem, "Write 0.")
+        return list(parts(self._samples, {"lq": self.lq, **gt, **self._for_source}, self.opt["scale"]))
 
-    def _losses_to_gt(self) -> dict[str, Tensor]:
+    def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
+        """The losses of all inputs, each summed over the parts; BasicSR's own come first."""
+        losses: dict[str, Tensor] = {}
+        for part in self._parts:
+            with self.step_losses.recording():
+                augmented = self.amp.forward(net, part.augmentation(part.batch["lq"]))
+                self.output = part.augmentation.undo(augmented)
+                found = self._losses_to_gt(self.output, part.batch["gt"]) if "gt" in part.batch else {}
+                without_gt = part.kind == "zoom_in"
+                found.update(self.step_losses.losses(self.output, part.batch, current_iter, without_gt=without_gt))
+            for name, loss in found.items():
+                weighted = loss if part.weight == 1 else part.weight * loss
+                losses[name] = losses[name] + weighted if name in losses else weighted
+        return losses
+
+    def _losses_to_gt(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
         losses = {}
         if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+            losses["l_pix"] = self.cri_pix(output, gt)
         if self.cri_perceptual:
-            percep, style = self.cri_perceptual(self.output, self.gt)
+            percep, style = self.cri_perceptual(output, gt)
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
 
@@ -264,12 +282,6 @@ class DistillModel(ResumableModel):
         if self.finite_steps.section.nan_policy != "skip":
             return []
         return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
-
-    def _grad_norms_due(self, current_iter: int) -> bool:
-        """Whether norms are logged, by the iteration's number: a resumed run does what it would have done."""
-        if current_iter <= self.grad_norm_log.first:
-            return True
-        return self.grad_norm_log.every > 0 and current_iter % self.grad_norm_log.every == 0
 
     def _student_parameters(self) -> list[nn.Parameter]:
         return [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]

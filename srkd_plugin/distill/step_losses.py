@@ -73,6 +73,7 @@ class StepLosses:
         batch: Mapping[str, Any],
         iteration: int,
         compute: Callable[[LossCall, Mapping[str, Any]], Tensor] = LossCall.__call__,
+        without_gt: bool = False,
     ) -> dict[str, Tensor]:
         """The weighted losses of the terms that count in this iteration, by log name.
 
@@ -83,11 +84,14 @@ class StepLosses:
             batch: ``lq``, ``(N, C, h, w)``; ``gt``, ``(N, C, H, W)``, where the run has one; and what the source reads.
             iteration: The first is 1.
             compute: Gives a term's loss of a step.
+            without_gt: Leave out the terms that read ``gt``: these inputs are not meant to have one.
 
         Raises:
             OptionsError: The batch lacks what the source reads of it, or a loss cannot use what it is given.
         """
         active = [term for term in self.terms if term.section.is_active(iteration)]
+        if without_gt:
+            active = [term for term in active if "gt" not in term.reads]
         if not active:
             return {}
         images, teacher_maps = self.source.targets(batch, any(term.section.taps for term in active))

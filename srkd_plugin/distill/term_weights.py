@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
-from srkd_plugin.options.sections import BalanceSection, TermSection
+from srkd_plugin.options.term_sections import BalanceSection, TermSection
 from srkd_plugin.training.grad_norms import gradient_norms
 
 REFERENCE = "l_pix"

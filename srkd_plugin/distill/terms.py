@@ -9,7 +9,7 @@ from torch import nn
 
 from srkd_plugin.distill.loss_calls import LossCall, build_described_loss
 from srkd_plugin.errors import OptionsError, nearest
-from srkd_plugin.options.sections import TermSection
+from srkd_plugin.options.term_sections import TermSection
 
 READABLE = ("student", "teacher", "lq", "gt", "student_taps", "teacher_taps")
 """What a loss may read of a step: images, and lists of feature maps."""

@@ -42,6 +42,7 @@ from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
     AmpSection,
+    AugmentSection,
     CacheSection,
     CheckpointsSection,
     GradNormLogSection,
@@ -50,6 +51,7 @@ from srkd_plugin.options.sections import (
     PluginOptions,
     ResumeSection,
     RunSection,
+    SamplesSection,
     StudentSection,
     TeacherSection,
     TrainSetSection,
@@ -141,7 +143,9 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
     student = check_section(StudentSection, "student", _given(opt, "student"))
-    if student.init == "random" and not student.reparameterize:  # which are reasons of their own for a run of ours
+    samples = _samples(train)
+    # reasons of their own for a run of ours: none of them needs a term
+    if student.init == "random" and not student.reparameterize and not samples.adds_inputs:
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
     return PluginOptions(
@@ -153,11 +157,20 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         train_set=_train_set(opt),
         terms=read_terms(train.get("distill_opt") or {}),
         amp=check_section(AmpSection, "train.amp", _given(train, "amp")),
+        samples=samples,
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
         resume=check_section(ResumeSection, "train", _only(train, ResumeSection)),
         checkpoints=check_section(CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
     )
+
+
+def _samples(train: Mapping[str, Any]) -> SamplesSection:
+    key, section = "train.samples", _given(train, "samples")
+    if isinstance(section, Mapping) and "augment" in section:
+        augment = check_section(AugmentSection, f"{key}.augment", _given(section, "augment"))
+        section = {**section, "augment": augment}
+    return check_section(SamplesSection, key, section)
 
 
 def _given(section: Mapping[str, Any], key: str) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from srkd_plugin.options.sections import SECTIONS, LossArguments
+from srkd_plugin.options.sections import SECTIONS
+from srkd_plugin.options.term_sections import LossArguments
 from srkd_plugin.utils.markdown import Markdown, table
 
 Row = tuple[str, str, str, str]

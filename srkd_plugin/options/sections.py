@@ -6,19 +6,15 @@ A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from srkd_plugin.options.section import Section
+from srkd_plugin.options.term_sections import TERM_PARTS, TermSection
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class RunSection(_Section):
+class RunSection(Section):
     """Keys at the top level of the file."""
 
     trust_weights: bool = False
@@ -35,7 +31,7 @@ class NetworkSection(BaseModel):
     """Name of the architecture, as in BasicSR's ``network_g``."""
 
 
-class TeacherSection(_Section):
+class TeacherSection(Section):
     """``teacher``: how the teacher is run."""
 
     random_init: bool = False
@@ -48,7 +44,7 @@ class TeacherSection(_Section):
     """Run the teacher through torch.compile."""
 
 
-class StudentSection(_Section):
+class StudentSection(Section):
     """``student``: how the student starts and runs. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
 
     init: Literal["random", "teacher_slice"] = "random"
@@ -61,7 +57,7 @@ class StudentSection(_Section):
     the branches are kept in the training state."""
 
 
-class AmpSection(_Section):
+class AmpSection(Section):
     """``train.amp``: the precision in which the student is trained."""
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -72,7 +68,7 @@ class AmpSection(_Section):
     """Iterations without an overflow after which the factor is doubled, with fp16."""
 
 
-class PathSection(_Section):
+class PathSection(Section):
     """``path``: weights of the teacher, and one key of the student's beside BasicSR's own."""
 
     pretrain_network_t: Optional[str] = None
@@ -87,7 +83,7 @@ class PathSection(_Section):
     """The same for the student's file, ``pretrain_network_g``; a resumed run takes its own file as it is."""
 
 
-class TrainSetSection(_Section):
+class TrainSetSection(Section):
     """``datasets.train``: ``exact_resume`` is read for every model and data set, BasicSR's own too."""
 
     exact_resume: bool = False
@@ -95,14 +91,14 @@ class TrainSetSection(_Section):
     that an uninterrupted one would have seen."""
 
 
-class CacheSection(_Section):
+class CacheSection(Section):
     """``datasets.train``: with ``type: TeacherCacheDataset`` the teacher's images come from ``dataroot_teacher``."""
 
     dataroot_teacher: str
     """The cache, as ``srkd cache make`` makes it."""
 
 
-class GradNormLogSection(_Section):
+class GradNormLogSection(Section):
     """``train.grad_norm_log``: when the gradient norm of each term is logged. It costs one backward pass per term."""
 
     first: int = Field(default=3, ge=0)
@@ -110,8 +106,46 @@ class GradNormLogSection(_Section):
     every: int = Field(default=0, ge=0)
     """Log it every this many iterations after that; 0: never again."""
 
+    def is_due(self, iteration: int) -> bool:
+        """Whether it is logged in an iteration; by its number, so that a resumed run does what it would have done."""
+        return iteration <= self.first or (self.every > 0 and iteration % self.every == 0)
 
-class NonfiniteSection(_Section):
+
+class AugmentSection(Section):
+    """``train.samples.augment``: how often a zoomed-in input is augmented; undone on the student's output."""
+
+    invert: float = Field(default=0.3, ge=0, le=1)
+    """Probability that an image's colours are inverted, 1 - x."""
+    hflip: float = Field(default=0.3, ge=0, le=1)
+    """Probability that it is flipped from left to right."""
+    vflip: float = Field(default=0.3, ge=0, le=1)
+    """Probability that it is flipped upside down."""
+    transpose: float = Field(default=0.3, ge=0, le=1)
+    """Probability that rows become columns."""
+
+
+class SamplesSection(Section):
+    """``train.samples``: more inputs for the student out of each batch, after AugKD (ICLR 2025)."""
+
+    zoom_in: int = Field(default=0, ge=0)
+    """Blocks of each GT crop, of the LQ crop's size, that are inputs too; up to scale * scale. The teacher's output is
+    their only target: terms that read gt, and ``pixel_opt``, leave them out."""
+    zoom_in_weight: float = Field(default=1.0, gt=0, le=1e6)
+    """Factor of all losses of the zoomed-in inputs."""
+    zoom_out: bool = False
+    """Whether each LQ crop, shrunk by the scale, is an input, with the crop itself as its GT."""
+    zoom_out_weight: float = Field(default=1.0, gt=0, le=1e6)
+    """Factor of all losses of the zoomed-out inputs."""
+    augment: AugmentSection = AugmentSection()
+    """Augmentations of the zoomed-in inputs."""
+
+    @property
+    def adds_inputs(self) -> bool:
+        """Whether a step has other inputs than its batch."""
+        return self.zoom_in > 0 or self.zoom_out
+
+
+class NonfiniteSection(Section):
     """``train``: keys about losses and gradients that are NaN or infinite."""
 
     nan_policy: Literal["raise", "skip"] = "raise"
@@ -120,7 +154,7 @@ class NonfiniteSection(_Section):
     """Iterations that may be left out in the whole run, resumed or not; the next one ends it."""
 
 
-class ResumeSection(_Section):
+class ResumeSection(Section):
     """``train``: one key about going on from a training state."""
 
     lr_on_resume: Literal["saved", "options"] = "saved"
@@ -129,7 +163,7 @@ class ResumeSection(_Section):
     ``warmup_iter`` give at that iteration, as if the run had had them from its first; the optimizer's moments stay."""
 
 
-class CheckpointsSection(_Section):
+class CheckpointsSection(Section):
     """``checkpoints``: which checkpoints stay; all of them unless ``keep_last`` is given."""
 
     keep_last: Optional[int] = Field(default=None, ge=1)
@@ -137,98 +171,6 @@ class CheckpointsSection(_Section):
     keep_best: Optional[str] = None
     """Metric of ``val.metrics``: the checkpoint that is best by it stays as well."""
 
-
-class TapsSection(_Section):
-    """``taps`` of a term: which feature maps it compares, pair by pair, as module paths."""
-
-    student: list[str] = Field(min_length=1)
-    """Modules of the student, e.g. ``body.5``."""
-    teacher: list[str] = Field(min_length=1)
-    """Modules of the teacher, as many, in the same order."""
-
-
-class ConnectorSection(_Section):
-    """``connector`` of a term: one trained convolution per tap from the student's channels to the teacher's."""
-
-    kernel_size: Literal[1, 3, 5, 7] = 1
-    """Kernel size of the convolutions."""
-
-
-class BalanceSection(_Section):
-    """``balance`` of a term: its weight follows its gradient; a ``loss_weight`` other than 1 beside it is refused."""
-
-    target: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Norm of the term's gradient that is aimed at, as a multiple of that of ``pixel_opt``."""
-    every: int = Field(default=20, ge=1)
-    """The norms are measured every this many iterations; each time costs two backward passes."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the running ratio that a measurement leaves as it was."""
-
-
-class LossArguments(BaseModel):
-    """Arguments that mean the same in every loss that has them, BasicSR's and ours."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-    loss_weight: float = Field(default=1.0, ge=0, le=1e12)
-    """Factor of the loss."""
-    eps: float = Field(default=1e-6, gt=0, lt=1)
-    """Small number that keeps a denominator from zero."""
-
-
-class TermSection(BaseModel):
-    """``train.distill_opt.<name>``: one named term, a registered loss with its arguments, and what it reads when."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-    type: str
-    """Name of a registered loss, the plugin's or BasicSR's; its arguments stand beside it."""
-    taps: Optional[TapsSection] = None
-    """Feature maps that the term compares; none: it compares images."""
-    connector: Optional[ConnectorSection] = None
-    """Convolutions from the student's feature maps to the teacher's; none: there are none."""
-    start: int = Field(default=1, ge=1)
-    """First iteration in which the term counts."""
-    stop: Optional[int] = Field(default=None, ge=1)
-    """Last iteration in which it counts; none: to the end."""
-    schedule: Optional[list[list[float]]] = None
-    """``[[iteration, factor], ...]``: factors of the weight; linear between points, constant outside."""
-    balance: Optional[BalanceSection] = None
-    """Let the weight follow the gradient; none: it is ``loss_weight``."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _schedule_is_a_function(cls, points: Optional[list[list[float]]]) -> Optional[list[list[float]]]:
-        if points is None:
-            return None
-        if not points or any(len(point) != 2 for point in points):
-            raise ValueError("a list of [iteration, factor] pairs is expected, e.g. [[1, 0.0], [1000, 1.0]]")
-        iterations = [point[0] for point in points]
-        if any(b <= a for a, b in zip([0, *iterations], iterations)) or any(i != int(i) for i in iterations):
-            raise ValueError("its iterations must be whole numbers from 1 that rise")
-        if any(not 0 <= factor < math.inf for _, factor in points):
-            raise ValueError("its factors must be numbers from 0")
-        return points
-
-    @model_validator(mode="after")
-    def _starts_before_it_stops(self) -> TermSection:
-        if self.stop is not None and self.stop < self.start:
-            raise ValueError(f"stop ({self.stop}) comes before start ({self.start})")
-        return self
-
-    def is_active(self, iteration: int) -> bool:
-        """Whether the term counts in an iteration (the first is 1)."""
-        return self.start <= iteration and (self.stop is None or iteration <= self.stop)
-
-    def loss_options(self) -> dict[str, Any]:
-        """Arguments of :func:`basicsr.losses.build_loss`."""
-        return {"type": self.type, **(self.model_extra or {})}
-
-
-TERM_PARTS: dict[str, type[_Section]] = {"taps": TapsSection, "connector": ConnectorSection, "balance": BalanceSection}
-"""Sections within a term."""
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", RunSection),
@@ -242,6 +184,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("train", NonfiniteSection),
     ("train", ResumeSection),
     ("train.amp", AmpSection),
+    ("train.samples", SamplesSection),
+    ("train.samples.augment", AugmentSection),
     ("train.grad_norm_log", GradNormLogSection),
     ("train.distill_opt.<name>", TermSection),
     *((f"train.distill_opt.<name>.{part}", model) for part, model in TERM_PARTS.items()),
@@ -261,6 +205,7 @@ class PluginOptions(BaseModel):
     train_set: TrainSetSection = TrainSetSection()
     terms: dict[str, TermSection] = {}
     amp: AmpSection = AmpSection()
+    samples: SamplesSection = SamplesSection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()
     nonfinite: NonfiniteSection = NonfiniteSection()
     resume: ResumeSection = ResumeSection()

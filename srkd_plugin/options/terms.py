@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.sections import TERM_PARTS, TermSection
+from srkd_plugin.options.term_sections import TERM_PARTS, TermSection
 from srkd_plugin.options.validate import check_section
 
 RESERVED_TERMS = ("pix", "percep", "style")

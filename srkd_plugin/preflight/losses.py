@@ -11,8 +11,8 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from srkd_plugin.distill.loss_calls import LossCall, build_described_loss
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options.registered_names import find_class
-from srkd_plugin.options.sections import TermSection
 from srkd_plugin.options.stock_sections import Train
+from srkd_plugin.options.term_sections import TermSection
 from srkd_plugin.preflight.perceptual_loss import check_perceptual_loss
 from srkd_plugin.utils.building import first_line
 

@@ -86,6 +86,11 @@ def _check_crops(key: str, multiple: Optional[int], options: RunOptions) -> None
         problem = f"crops have {side} LQ pixels per side, and {key} takes multiples of {multiple}"
         remedy = f"Write a multiple of {step}, e.g. {max(gt_size // step, 1) * step}."
         raise OptionsError("datasets.train.gt_size", gt_size, problem, remedy)
+    scale = options.stock.run.scale
+    if options.ours.samples.zoom_out and multiple is not None and side // scale % multiple:
+        problem = f"shrunk crops have {side // scale} pixels per side, and {key} takes multiples of {multiple}"
+        remedy = f"Write false, or datasets.train.gt_size: {multiple * scale * scale}, or a multiple of that."
+        raise OptionsError("train.samples.zoom_out", True, problem, remedy)
 
 
 def check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:

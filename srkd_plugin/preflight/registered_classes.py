@@ -10,7 +10,7 @@ from basicsr.utils import registry
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses.vgg_weights import nothing_downloaded
-from srkd_plugin.options import sections
+from srkd_plugin.options import term_sections
 from srkd_plugin.options.registered_names import TAKEN, find_class, registered_name
 from srkd_plugin.options.validate import check_arguments, check_section
 
@@ -34,9 +34,9 @@ def check_registered(names: Any, key: str, section: Any) -> list[str]:
         _refuse_two_meanings(cls, key, section["type"])
     arguments = {k: v for k, v in section.items() if k != "type"}
     if "distill_opt" in key:
-        arguments = {k: v for k, v in arguments.items() if k not in sections.TermSection.model_fields}
+        arguments = {k: v for k, v in arguments.items() if k not in term_sections.TermSection.model_fields}
     if names is registry.LOSS_REGISTRY:
-        check_section(sections.LossArguments, key, arguments)
+        check_section(term_sections.LossArguments, key, arguments)
     near_misses = check_arguments(cls, arguments, key)
     if inspect.isclass(cls) and cls.__module__.startswith("srkd_plugin.losses."):
         try:

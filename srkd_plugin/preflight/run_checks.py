@@ -22,6 +22,7 @@ from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import check_registered
+from srkd_plugin.preflight.samples import check_samples
 
 GAN_KEYS = ("network_d", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
 
@@ -61,6 +62,7 @@ def check(opt: Mapping[str, Any]) -> CheckedRun:
     _check_balances(options)
     _check_keep_best(options)
     _check_taps_and_gpus(options)
+    check_samples(options, source)
     source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)
     return CheckedRun.of(options, data)

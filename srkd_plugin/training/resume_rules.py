@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Callable, Literal, NamedTuple, Optional
 
 from srkd_plugin.errors import MISSING, OptionsError
-from srkd_plugin.options.sections import TERM_PARTS
+from srkd_plugin.options.term_sections import TERM_PARTS
 
 RESET = "train.lr_on_resume: options"
 MULTI_STEP = ("MultiStepLR", "MultiStepRestartLR")

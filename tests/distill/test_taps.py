@@ -13,7 +13,7 @@ from srkd_plugin.distill.taps import Taps
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import feature_loss, local_selective_feature_loss, spatial_affinity_loss
 from srkd_plugin.networks.precision import traces_hooks
-from srkd_plugin.options.sections import ConnectorSection
+from srkd_plugin.options.term_sections import ConnectorSection
 from srkd_plugin.preflight import run_checks
 
 FEATURE_TERM = {

@@ -8,7 +8,7 @@ import torch
 
 from srkd_plugin.distill.term_weights import MEASURED_AT_FIRST, Balance, TermWeights, interpolate
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.sections import BalanceSection, TermSection
+from srkd_plugin.options.term_sections import BalanceSection, TermSection
 from srkd_plugin.options.terms import read_terms
 from srkd_plugin.preflight import run_checks
 

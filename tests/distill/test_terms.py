@@ -8,7 +8,7 @@ from torch import nn
 
 from srkd_plugin.distill.terms import DistillTerm
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.options.sections import TermSection
+from srkd_plugin.options.term_sections import TermSection
 from srkd_plugin.preflight import run_checks
 
 

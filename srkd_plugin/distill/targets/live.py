@@ -34,6 +34,7 @@ class LiveTeacher(TargetSource):
 
     key = "network_t"
     has_feature_maps = True
+    labels_any_input = True
     batch_keys = ("teacher",)
     network_keys = ("network_t",)
     teacher: Teacher

@@ -81,6 +81,7 @@ class TargetSource(ABC):
     Attributes:
         key: Path of the options section, or key, by which a run asks for it.
         has_feature_maps: Whether terms may have taps; :meth:`set_taps` and :meth:`tap_channels` are then its own.
+        labels_any_input: Whether it gives images for inputs that the data set does not know, e.g. parts of others.
         batch_keys: What it reads of a batch beside ``lq``, where the data set gives it. Tensors come on the student's
             device.
         network_keys: Sections of the options that describe networks of its own; their types and arguments are checked.
@@ -91,6 +92,7 @@ class TargetSource(ABC):
 
     key: ClassVar[str]
     has_feature_maps: ClassVar[bool] = False
+    labels_any_input: ClassVar[bool] = False
     batch_keys: ClassVar[tuple[str, ...]] = ()
     network_keys: ClassVar[tuple[str, ...]] = ()
 

@@ -1,0 +1,46 @@
+"""Checks of ``train.samples``: whether the run's data, terms and teacher can do with other inputs than the batch."""
+
+from __future__ import annotations
+
+from srkd_plugin.distill.targets.source import TargetSource
+from srkd_plugin.errors import OptionsError
+from srkd_plugin.options.run_options import RunOptions
+
+KEY = "train.samples"
+
+
+def check_samples(options: RunOptions, source: TargetSource) -> None:
+    """Check what can be seen without building anything.
+
+    Args:
+        options: The run's options.
+        source: Where its teacher's images come from.
+
+    Raises:
+        OptionsError: The samples cannot be made, or nothing would be learned from them.
+    """
+    section, terms, scale = options.ours.samples, options.ours.terms, options.stock.run.scale
+    if not section.adds_inputs:
+        return
+    if section.zoom_in > scale * scale:
+        problem = f"a GT crop has {scale * scale} blocks of the LQ crop's size at x{scale}"
+        raise OptionsError(f"{KEY}.zoom_in", section.zoom_in, problem, f"Write {scale * scale} or less.")
+    if section.zoom_in and not terms:
+        problem = "zoomed-in inputs have the teacher's output as their only target, and train.distill_opt has no term"
+        raise OptionsError(f"{KEY}.zoom_in", section.zoom_in, problem, "Add a term, or write 0.")
+    if terms and not source.labels_any_input:
+        problem = f"{type(source).__name__} has the teacher's images of the data set's inputs alone"
+        raise OptionsError(
+            KEY, section.model_dump(), problem, f"Remove {KEY}, or {source.key}, so that a teacher runs."
+        )
+    with_taps = [name for name, term in terms.items() if term.taps is not None]
+    if section.zoom_in and with_taps and any(section.augment.model_dump().values()):
+        problem = f"train.distill_opt.{with_taps[0]} compares feature maps, which cannot be turned back"
+        remedy = "Write augment: {invert: 0.0, hflip: 0.0, vflip: 0.0, transpose: 0.0}, or remove the term."
+        raise OptionsError(f"{KEY}.augment", section.augment.model_dump(), problem, remedy)
+    side = options.lq_shape[1]
+    if section.zoom_out and side % scale:
+        gt_size = options.stock.train_set.gt_size
+        problem = f"crops have {side} LQ pixels per side, which cannot be shrunk by {scale}"
+        remedy = f"Write a multiple of {scale * scale}, or {KEY}: {{zoom_out: false}}."
+        raise OptionsError("datasets.train.gt_size", gt_size, problem, remedy)
