@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """A mutation campaign: shipped options files and table files are mutated, and the check must bear it.
 
-Every mutant goes through ``srkd check`` (a table through the reading of its file and the planning of its runs). It is
+Every mutant goes through ``srkd check`` (a table through ``srkd table run``, whose first run is not started). It is
 accepted, or refused in one line: no traceback, no hang, no file written. What is accepted trains one step and is
 validated on one image; a test is tried on one image. The shipped files name data that is not there: tiny images,
 networks and weights stand in.
@@ -24,16 +24,25 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
+from unittest import mock
 
+import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from basicsr.data import build_dataset
+from basicsr.models import build_model
 from mutations import mutate
 from stand_ins import StandIns
 
+from srkd_plugin import registration  # noqa: F401  (first: it lets BasicSR be imported)
+from srkd_plugin.basicsr_patches.parse_options import parse_content, parse_without_running
 from srkd_plugin.cli.main import main as srkd
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.preflight.networks import root_logger_untouched
+from srkd_plugin.preflight.table_rows import without_what_is_made
+from srkd_plugin.tables.plan import plan_runs, read_table, weights_of
+from srkd_plugin.tables.runner import RunFailed, Runner
 
 SHIPPED = Path(__file__).resolve().parent.parent / "options"
 LIMIT = 20
@@ -102,19 +111,25 @@ def campaign(folder: Path, count: int, seed: int) -> Iterator[tuple[int, str, Ve
         os.chdir(here)  # what is written into the working directory is seen, too
         files = sorted(SHIPPED.glob("*.yml")) + sorted((SHIPPED / "tables").glob("*.yml"))
         contents = {file: stand_ins.replace(file) for file in files}
+        for file in files:  # tables name the options files of their rows
+            _write(folder / "options" / file.relative_to(SHIPPED), yaml.safe_dump(contents[file]))
         for number in range(count):
             file = files[number % len(files)]
             mutant = mutate(contents[file], random.Random(f"{seed}/{number}"))
-            path = folder / "options" / ("tables" if file.parent.name == "tables" else "") / "mutant.yml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(mutant.text, "utf-8")
-            yield number, f"{file.name}: {mutant.done}", _verdict(path, root, folder)
+            path = folder / "options" / file.relative_to(SHIPPED).with_name("mutant.yml")
+            _write(path, mutant.text)
+            yield number, f"{file.name}: {mutant.done}", _verdict(path, root, folder, number)
 
 
-def _verdict(path: Path, root: Path, folder: Path) -> Verdict:
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def _verdict(path: Path, root: Path, folder: Path, number: int = 0) -> Verdict:
     before = _state(folder)
     try:
-        verdict = _look_at_table(path) if path.parent.name == "tables" else _look(path, root)
+        verdict = _look_at_table(path, root, number) if path.parent.name == "tables" else _look(path, root)
     except Hang:
         verdict = Verdict("hang", f"after {LIMIT} s")
     except Exception:  # what a user would see as a traceback
@@ -124,46 +139,55 @@ def _verdict(path: Path, root: Path, folder: Path) -> Verdict:
 
 
 def _look(path: Path, root: Path) -> Verdict:
+    code, out, err = _command(["check", "-opt", str(path), "--root", str(root)])
+    if code == 2:
+        return _refusal(err, REFUSED)
+    return _used(lambda: parse_without_running(path, root, "train" in yaml.safe_load(path.read_text("utf-8"))), out)
+
+
+def _look_at_table(path: Path, root: Path, number: int) -> Verdict:
+    """Start a table whose first run is not started; of one that is accepted, take a step of one row."""
+    os.chdir(root)
+    with mock.patch.object(Runner, "run_all", side_effect=RunFailed("it would be started")):
+        code, out, err = _command(["table", "run", str(path)])
+    if code == 2:
+        return _refusal(err, "error: ")
+    runs = plan_runs(read_table(path), path)
+    made = [weights_of(run.train)[0] for run in runs if run.train is not None]
+    run = runs[number % len(runs)]
+    options = without_what_is_made(run.test if run.train is None else run.train, made, root)
+    if run.cache is not None:
+        options["datasets"]["train"]["type"] = "PairedImageDataset"  # the table would have made the cache
+        del options["datasets"]["train"]["dataroot_teacher"]
+    return _used(lambda: parse_content(options, root), out)
+
+
+def _command(arguments: list[str]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with _within(LIMIT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = srkd(["check", "-opt", str(path), "--root", str(root)])
-    lines = [line for line in err.getvalue().splitlines() if line]
-    if code == 2:
-        is_one_line = len(lines) == 1 and lines[0].startswith(REFUSED)
-        return Verdict("refused" if is_one_line else "no line", err.getvalue())
+        code = srkd(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def _refusal(err: str, start: str) -> Verdict:
+    lines = [line for line in err.splitlines() if line]
+    return Verdict("refused" if len(lines) == 1 and lines[0].startswith(start) else "no line", err)
+
+
+def _used(parse: Callable[[], dict[str, Any]], said: str) -> Verdict:
     try:
-        with _within(LIMIT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            _use(path, root)
+        with _within(LIMIT), contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO()):
+            _use(parse())
     except FloatingPointError as error:  # it says so itself in a run
         return Verdict("accepted", f"step: {error}")
     except Exception:
         return Verdict("step fails", traceback.format_exc())
-    return Verdict("accepted", out.getvalue())
+    return Verdict("accepted", said)
 
 
-def _look_at_table(path: Path) -> Verdict:
-    from srkd_plugin.tables.plan import plan_runs, read_table
-
-    try:
-        with _within(LIMIT):
-            plan_runs(read_table(path), SHIPPED / "tables" / path.name)
-    except OptionsError as error:
-        return Verdict("refused" if "\n" not in str(error) else "no line", str(error))
-    return Verdict("accepted", "")
-
-
-def _use(path: Path, root: Path) -> None:
+def _use(opt: dict[str, Any]) -> None:
     """Build model and data sets as BasicSR does, take one training step, and validate or test one image of each set."""
-    import torch
-    from basicsr.data import build_dataset
-    from basicsr.models import build_model
-
-    from srkd_plugin.basicsr_patches.parse_options import parse_without_running
-    from srkd_plugin.preflight.networks import root_logger_untouched
-
-    is_train = "train" in yaml.safe_load(path.read_text("utf-8"))
-    opt = parse_without_running(path, root, is_train)
-    opt["root_path"] = str(root)
+    is_train = opt["is_train"]
     with root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sets = {phase: build_dataset(copy.deepcopy(section)) for phase, section in opt["datasets"].items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,10 @@ class StandIns:
                 cv2.imwrite(str(folder / name / f"{i}.png"), rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
 
     def replace(self, file: Path) -> dict[str, Any]:
-        """The content of a shipped file with the stand-ins; a table's file stays as it is."""
+        """The content of a shipped file with the stand-ins."""
         opt = yaml.safe_load(file.read_text("utf-8"))
         if "methods" in opt:
-            return opt
+            return self._replace_in_table(opt, file.parent.parent)
         opt["num_gpu"] = 0
         for key, features in FEATURES.items():
             if key in opt:
@@ -60,6 +62,34 @@ class StandIns:
         if opt["datasets"].get("train", {}).get("type") == "TeacherCacheDataset":
             opt["datasets"]["train"]["dataroot_teacher"] = self._cache(opt)
         return opt
+
+    def _replace_in_table(self, table: dict[str, Any], options: Path) -> dict[str, Any]:
+        """A table keeps what it changes in its options files, but for data, sizes of networks and given weights."""
+        networks = (table.get("common", {}).get("network_g"), table["teacher"].get("set", {}).get("network_g"))
+        for section, features in zip(networks, FEATURES.values()):
+            if section and "num_feat" in section:
+                section["num_feat"] = features
+        table.setdefault("common", {})["num_gpu"] = 0
+        if "weights" in table["teacher"]:
+            table["teacher"]["weights"] = self._weights_of(self.replace(options / "teacher_edsr_l.yml")["network_g"])
+        rows = [table["teacher"], *table["methods"].values()]
+        for change in (table["common"], table.get("distill", {}), *(row.get("set", {}) for row in rows)):
+            for section in (change.get("datasets") or {}).values():
+                self._replace_data(section)
+            for term in (change.get("train", {}).get("distill_opt") or {}).values():
+                if isinstance(term, dict) and "vgg_weights" in term:
+                    term["vgg_weights"] = self._vgg()
+        for test_set in table["sets"].values():
+            self._replace_data(test_set)
+        return table
+
+    def _replace_data(self, section: dict[str, Any]) -> None:
+        for key, name in (("dataroot_gt", "HR"), ("dataroot_lq", "LR")):
+            if key in section:
+                section[key] = str(self.folder / name)
+        section.pop("meta_info_file", None)
+        if "gt_size" in section:
+            section["gt_size"] = 16
 
     def _weights_of(self, section: dict[str, Any]) -> str:
         known = repr(section)
@@ -86,5 +116,6 @@ class StandIns:
         live = copy.deepcopy(opt)
         live["datasets"]["train"]["type"] = "PairedImageDataset"
         live["datasets"]["train"].pop("dataroot_teacher", None)
-        make_cache(CacheJob(live, out, Making(), torch.device("cpu")))
+        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO()):
+            make_cache(CacheJob(live, out, Making(), torch.device("cpu")))
         return str(out)

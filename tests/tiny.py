@@ -164,6 +164,18 @@ def distill_options(data: Path, teacher: Optional[Path], name: str = "tiny_disti
     return opt
 
 
+def write_tables_options(folder: Path, data: Path) -> None:
+    """Write the options files that a table's rows may name: ``student.yml``, ``distill.yml``, ``test_student.yml``."""
+    student, distill = stock_options(data), distill_options(data, None)
+    for opt in (student, distill):
+        section = opt["datasets"]["train"]
+        section.update(dataroot_gt=str(data / "HR"), dataroot_lq=str(data / "LR"), io_backend={"type": "disk"})
+    test = {key: student[key] for key in ("name", "model_type", "scale", "num_gpu", "network_g", "path")}
+    test["val"] = {"save_img": True, "suffix": None, "metrics": student["val"]["metrics"]}
+    for name, opt in (("student", student), ("distill", distill), ("test_student", test)):
+        write_options(opt, folder / f"{name}.yml")
+
+
 def parsed(opt: dict[str, Any], root: Path) -> dict[str, Any]:
     """The options as BasicSR's ``parse_options`` returns them, for what is tested without a process of its own."""
     opt = {**opt, "dist": False, "rank": 0, "world_size": 1, "is_train": True, "auto_resume": False}

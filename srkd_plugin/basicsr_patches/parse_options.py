@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
@@ -187,6 +188,22 @@ def parse_without_running(file: Path, root: Path, is_train: bool) -> dict[str, A
         raise _reason(error, bare, file, check) from error
     finally:
         sys.argv, stock_options.ordered_yaml = arguments, loaders
+
+
+def parse_content(content: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Options as BasicSR's ``parse_options`` returns them, of what will be a file; see :func:`parse_without_running`.
+
+    Args:
+        content: The options; a section ``train`` makes them a training's.
+        root: Folder below which BasicSR would write.
+
+    Raises:
+        OptionsError: The content cannot be read safely, or BasicSR cannot parse it.
+    """
+    with tempfile.TemporaryDirectory(prefix="srkd_options_") as folder:
+        file = Path(folder) / "options.yml"
+        file.write_text(yaml.safe_dump(dict(content), sort_keys=False), "utf-8")
+        return parse_without_running(file, root, "train" in content)
 
 
 def _leave(error: OptionsError) -> None:

@@ -111,6 +111,13 @@ def positive_int(text: str) -> int:
     return number
 
 
+def gpu_ids(text: str) -> str:
+    """Argparse type of what CUDA_VISIBLE_DEVICES takes: a GPU's number or UUID, or several with commas between."""
+    if not all(re.fullmatch(r"\d+|(GPU|MIG)-[\w/-]+", one) for one in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a GPU")
+    return text
+
+
 def existing_file(text: str) -> str:
     """Argparse type of the path of a file that is there."""
     if not Path(text).is_file():

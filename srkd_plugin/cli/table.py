@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srkd_plugin.cli.exit_codes import FAILED
-from srkd_plugin.cli.imports import add_import_flag
-from srkd_plugin.cli.parser import Parser, add_command, add_commands, positive_int
+from srkd_plugin.cli.imports import add_import_flag, import_given
+from srkd_plugin.cli.parser import Parser, add_command, add_commands, gpu_ids, positive_int
+
+if TYPE_CHECKING:
+    from srkd_plugin.tables.plan import Run
+    from srkd_plugin.tables.runner import Runner
 
 RUN_HELP = """\
 Train and test every run of a table that is missing, then make the report. Run it where basicsr/ and datasets/ are.
 
+The options of every row are checked first, as srkd check does, and nothing is started if one of them is wrong.
 Each run is an ordinary BasicSR command, which is printed. The same command continues an interrupted table: what is done
 is skipped, what was interrupted is resumed.
 """
@@ -43,11 +51,13 @@ def add_arguments(parser: Parser) -> None:
     run.add_argument("--methods", nargs="+", metavar="NAME", help="these rows only")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="these seeds only")
     run.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="runs at a time (default: 1)")
-    run.add_argument("--gpus", nargs="+", default=[], metavar="ID", help="GPUs to share out, one run each")
+    run.add_argument(
+        "--gpus", nargs="+", type=gpu_ids, default=[], metavar="ID", help="GPUs to share out, one run each"
+    )
     run.add_argument(
         "--nproc", type=positive_int, default=1, metavar="N", help="processes per training, through torchrun"
     )
-    run.add_argument("--dry-run", action="store_true", help="print the commands of what is missing")
+    run.add_argument("--dry-run", action="store_true", help="print the commands of what is missing; nothing is checked")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: tables/<name>)")
     add_import_flag(run)
     report = add_command(
@@ -80,6 +90,7 @@ def _run(args: argparse.Namespace) -> int:
             for command in machine.missing(one):
                 _show(" ".join(command))
         return 0
+    _check(machine, wanted)
     try:
         machine.run_all(wanted)
     except runner.RunFailed as error:
@@ -95,6 +106,46 @@ def _run(args: argparse.Namespace) -> int:
     print((out / "table.md").read_text("utf-8"))
     print(f"{len(finished)} of {len(runs)} runs; report: {out}")
     return 0
+
+
+def _check(machine: Runner, wanted: Sequence[Run]) -> None:
+    """Refuse what ``srkd check`` would refuse of any row, before the first is started; print its warnings."""
+    import_given(machine.imports)  # first: it lets BasicSR be imported
+    from srkd_plugin.basicsr_patches.parse_options import parse_content
+    from srkd_plugin.preflight.table_rows import check_rows
+
+    def parse(options: Mapping[str, Any]) -> dict[str, Any]:
+        opt = parse_content(options, machine.root)
+        if machine.gpus and options.get("num_gpu") == "auto":
+            opt["num_gpu"] = machine.gpus[0].count(",") + 1  # a run sees no others
+        if machine.processes > 1:
+            opt.update(dist=True, world_size=machine.processes)
+        return opt
+
+    machine.refuse_changed(wanted)
+    open_runs = [run for run in wanted if not machine.record_file(run).exists()]
+    to_test = [run for run in wanted if run not in open_runs and machine.missing(run)]
+    for run in open_runs:
+        _check_cache_flags(run)
+    for line in check_rows(open_runs, to_test, machine.root, parse):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _check_cache_flags(run: Run) -> None:
+    """Refuse flags that ``srkd cache make`` does not know."""
+    from srkd_plugin.cli import cache
+    from srkd_plugin.errors import InputError
+
+    parser, said = Parser(prog="srkd cache"), io.StringIO()
+    cache.add_arguments(parser)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            parser.parse_args(["make", "-opt", "file", "--out", "cache", *run.cache_flags])
+    except SystemExit:
+        problem = " ".join(said.getvalue().split("; see")[0].removeprefix("error: ").split())
+        name = Path(str(run.cache)).stem.removeprefix("cache_")
+        remedy = "See srkd cache make --help."
+        raise InputError(f"caches.{name}", list(run.cache_flags), problem, remedy) from None
 
 
 def _show(command: str) -> None:

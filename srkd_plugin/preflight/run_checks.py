@@ -27,11 +27,12 @@ from srkd_plugin.preflight.samples import check_samples
 GAN_KEYS = ("network_d", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
 
 
-def check(opt: Mapping[str, Any]) -> CheckedRun:
+def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     """Read a training run's options, and check everything in them; build nothing that stays, write nothing.
 
     Args:
         opt: The options as BasicSR's ``parse_options`` returns them.
+        has_targets: Whether what the teacher's images come from is there; a cache that is yet to be made is not.
 
     Returns:
         The options as they were read, with the warnings of all checks and the images that were found.
@@ -63,7 +64,8 @@ def check(opt: Mapping[str, Any]) -> CheckedRun:
     _check_keep_best(options)
     _check_taps_and_gpus(options)
     check_samples(options, source)
-    source.check(device, None if data["train"] is None else data["train"].images)
+    if has_targets:
+        source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)
     return CheckedRun.of(options, data)
 

@@ -22,10 +22,12 @@ a table sets is merged into them.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from pydantic import BaseModel
 
@@ -42,6 +44,9 @@ NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "
 """What is called by the names of a section."""
 OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op")
 """How flags of ``srkd cache make`` begin that name its options and output (argparse takes shortened names, too)."""
+
+OptionsFiles = Callable[[str], Mapping[str, Any]]
+"""Content of an options file by its name; it is the caller's to copy."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,8 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
     Raises:
         InputError: An options file is not there.
     """
-    options = file.resolve().parent.parent
+    folder = file.resolve().parent.parent
+    options = functools.lru_cache(maxsize=None)(lambda name: read_yaml(folder / name))  # each file is read once
     teacher = _teacher_run(table, options)
     runs = [teacher]
     for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
@@ -168,20 +174,20 @@ def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
     return f"experiments/{train['name']}/models/net_g_latest.pth", "params_ema" if with_ema else "params"
 
 
-def _teacher_run(table: Table, options: Path) -> Run:
+def _teacher_run(table: Table, options: OptionsFiles) -> Run:
     row, name = table.teacher, f"{table.name}_{TEACHER}"
     if row.file is None:
-        network = row.network or read_yaml(options / "teacher_edsr_l.yml")["network_g"]
+        network = row.network or options("teacher_edsr_l.yml")["network_g"]
         return Run(TEACHER, row.seed, name, None, _test(table, options, name, network, (row.weights, row.param_key)))
-    train = merge(merge(read_yaml(options / row.file), table.common, "common"), row.set, "teacher.set")
+    train = merge(merge(options(row.file), table.common, "common"), row.set, "teacher.set")
     require_training(TEACHER, row.file, train)
     train.update(name=name, manual_seed=row.seed)
     return Run(TEACHER, row.seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
 
 
-def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: int) -> Run:
+def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str, seed: int) -> Run:
     row, name = table.methods[method], f"{table.name}_{method}_s{seed}"
-    train = merge(read_yaml(options / row.file), table.common, "common")
+    train = merge(options(row.file), table.common, "common")
     if "network_t" in train:
         weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
         path = {"pretrain_network_t": weights, "param_key_t": param_key}
@@ -198,9 +204,13 @@ def _student_run(table: Table, options: Path, teacher: Run, method: str, seed: i
 
 
 def _test(
-    table: Table, options: Path, name: str, network: Mapping[str, Any], weights: tuple[Optional[str], Optional[str]]
+    table: Table,
+    options: OptionsFiles,
+    name: str,
+    network: Mapping[str, Any],
+    weights: tuple[Optional[str], Optional[str]],
 ) -> dict[str, Any]:
-    test = read_yaml(options / TEST_FILE)
+    test = copy.deepcopy(dict(options(TEST_FILE)))
     test.update(name=f"{name}_test", network_g=dict(network))
     if "num_gpu" in table.common:
         test["num_gpu"] = table.common["num_gpu"]

@@ -1,9 +1,16 @@
 """``srkd table``: the report of stored results, what would be run, and what is refused in one line."""
 
+import copy
+
 import pytest
 import tiny
+import torch
+import yaml
 
 from srkd_plugin.cli.main import main
+from srkd_plugin.cli.parser import gpu_ids
+from srkd_plugin.preflight import table_rows
+from srkd_plugin.tables import runner
 
 TABLE = str(tiny.PROJECT / "options/tables/cpu.yml")
 RESULTS = str(tiny.PROJECT / "docs/results/cpu")
@@ -38,3 +45,120 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys,
     errors = capsys.readouterr().err
     assert errors.startswith(words) and errors.count("\n") == 1
     assert tiny.tree(tmp_path) == {}
+
+
+FIRST_ROWS = "experiments/t_none_s0/models/net_g_latest.pth"
+SMALL = {
+    "name": "t",
+    "seeds": [0, 1, 2],
+    "baseline": "none",
+    "common": {"train": {"warmup_iter": 2}},
+    "teacher": {"file": "student.yml", "set": {"network_g": tiny.TEACHER}},
+    "caches": {"plain": ["--with-images"]},
+    "methods": {
+        "none": {"file": "student.yml"},
+        "live": {"file": "distill.yml", "set": {"teacher": {"random_init": False}}},
+        "cached": {"file": "distill.yml", "cache": "plain", "set": {"student": {"init": "teacher_slice"}}},
+        "further": {"file": "student.yml", "set": {"path": {"pretrain_network_g": FIRST_ROWS}}},
+    },
+    "sets": {"S": {"dataroot_gt": "DATA/HR", "dataroot_lq": "DATA/LR"}},
+}
+
+
+@pytest.fixture
+def start(tmp_path, data, monkeypatch, capsys):
+    """Start a table, whose runs are only counted; nothing is written."""
+    (tmp_path / "options/tables").mkdir(parents=True)
+    tiny.write_tables_options(tmp_path / "options", data)
+    monkeypatch.chdir(tmp_path)
+    started = []
+
+    def stop(self, runs):
+        started.extend(run.name for run in runs)
+        raise runner.RunFailed("stopped")
+
+    monkeypatch.setattr(runner.Runner, "run_all", stop)
+
+    def run(content, *flags):
+        content = yaml.safe_load(yaml.safe_dump(content, sort_keys=False).replace("DATA", str(data)))
+        tiny.write_options(content, tmp_path / "options/tables/t.yml")
+        before = tiny.tree(tmp_path)
+        code = main(["table", "run", "options/tables/t.yml", *flags])
+        assert tiny.tree(tmp_path) == before
+        return code, capsys.readouterr().err, started
+
+    with torch.random.fork_rng(devices=[]):
+        yield run
+
+
+def changed(path, value):
+    content = copy.deepcopy(SMALL)
+    *parents, key = path.split(".")
+    section = content
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[key] = value
+    return content
+
+
+def test_rows_that_need_what_the_table_makes_are_started(start):
+    code, error, started = start(SMALL)
+    assert (code, error) == (1, "error: stopped\n")
+    assert len(started) == 1 + 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("common.train.optim_g", {"lr": -1}, "teacher: train.optim_g.lr = -1: Input should be greater than 0"),
+        ("methods.none.set.network_g.num_block", "x", "methods.none: network_g"),
+        (
+            "methods.live.set.train.distill_opt.contrastive.similarty",
+            "l1",
+            "methods.live: train.distill_opt.contrastive.similarty = 'l1': unknown key. Did you mean 'similarity'?",
+        ),
+        (
+            "methods.cached.set.train.distill_opt.hint",
+            {"type": "FeatureLoss", "taps": {"student": ["body.0"], "teacher": ["body.0"]}},
+            "methods.cached: train.distill_opt.hint",
+        ),
+        ("methods.live.set.path.pretrain_network_g", "none.pth", "methods.live: path.pretrain_network_g = 'none.pth'"),
+        ("methods.none.set.model_type", "SRModell", "methods.none: model_type = 'SRModell': no model is registered"),
+        ("sets.S.dataroot_gt", "none", "sets.S.dataroot_gt = 'none'"),
+        ("caches.plain", ["--with-imagess"], "caches.plain = ['--with-imagess']: unrecognized arguments"),
+        ("teacher", {"weights": "none.pth", "network": tiny.TEACHER}, "teacher: path.pretrain_network_g = 'none.pth'"),
+    ],
+)
+def test_a_row_that_would_be_refused_keeps_the_table_from_starting(start, path, value, says):
+    code, error, started = start(changed(path, value))
+    assert error.startswith(f"error: {says}") and error.count("\n") == 1
+    assert (code, started) == (2, [])
+
+
+def test_a_warning_is_said_once_with_the_first_row_that_has_it(start):
+    _, error, _ = start(changed("common.train.ema_decy", 0.5))
+    assert error.startswith("warning: teacher: train.ema_decy = 0.5: unknown key") and error.count("ema_decy") == 1
+
+
+def test_a_row_is_checked_once_whatever_the_number_of_its_seeds(start, monkeypatch):
+    looked_at = []
+    check = table_rows.check_stock_run
+    monkeypatch.setattr(table_rows, "check_stock_run", lambda opt: looked_at.append(opt["name"]) or check(opt))
+    start(SMALL)
+    assert looked_at == ["t_teacher", "t_none_s0", "t_further_s0"]
+
+
+@pytest.mark.parametrize("ids", [["x"], ["0", "1x"], ["0,"], [""]])
+def test_a_gpu_is_a_number_or_a_uuid(capsys, ids):
+    with pytest.raises(SystemExit):
+        main(["table", "run", TABLE, "--gpus", *ids])
+    assert f"argument --gpus: {ids[-1]!r} is no number of a GPU" in capsys.readouterr().err
+
+
+def test_gpus_by_number_uuid_and_several_per_run():
+    assert [gpu_ids(text) for text in ("0", "0,1", "GPU-5d6c-a0", "MIG-1/2/3")] == [
+        "0",
+        "0,1",
+        "GPU-5d6c-a0",
+        "MIG-1/2/3",
+    ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mutations import mutate
 
-COUNT = 60
+COUNT = 40
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import other_process
 import photos
 import pytest
 import tiny
+import torch
 import yaml
+from basicsr.archs import build_network
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.tables import plan, results, runner
@@ -170,8 +172,10 @@ def test_the_command_reports_rows_that_are_not_yet_tested_on_a_new_set(root):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    train_too = "\nweights = pathlib.Path('experiments', opt['name'], 'models/net_g_latest.pth')\n"
-    train_too += "weights.parent.mkdir(parents=True); weights.touch()\n"
+    tiny.write_tables_options(root / "options", root / "data")
+    torch.save({"params_ema": build_network(dict(tiny.STUDENT)).state_dict()}, root / "student.pth")
+    train_too = "\nimport shutil; weights = pathlib.Path('experiments', opt['name'], 'models/net_g_latest.pth')\n"
+    train_too += "weights.parent.mkdir(parents=True); shutil.copy('student.pth', weights)\n"
     (root / "basicsr/train.py").write_text(TRAIN + train_too)
     assert "5 of 5 runs" in run_table(CONTENT)
     dry = run_table(TWO_SETS, "--methods", "none", "--dry_run")
