@@ -16,7 +16,7 @@ from typing import Any
 from srkd_plugin import _autoload
 from srkd_plugin.errors import RegistrationError
 
-ENDINGS = ("_dataset", "_loss", "_model")
+ENDINGS = ("_arch", "_dataset", "_loss", "_model")
 """BasicSR's own convention: what the name of a file ends with that registers something when it is imported."""
 
 _started = False

@@ -25,6 +25,7 @@ from srkd_plugin.images.find_pairs import check_template, find_pairs
 from srkd_plugin.images.listing import say
 from srkd_plugin.images.matlab_resize import upscale
 from srkd_plugin.images.pairs import GT, LQ, ImagePairs
+from srkd_plugin.networks.spandrel_arch import SpandrelModel
 from srkd_plugin.networks.teacher import Teacher, build_teacher, runs_on
 from srkd_plugin.options import reader, safe_yaml, sections
 
@@ -148,6 +149,8 @@ def verify_teacher(
     check_template("filename_tmpl", filename_tmpl)
     pairs = _Pairs(hr, lr, scale, filename_tmpl)
     teacher = build_teacher(ours, device)
+    if isinstance(teacher.net, SpandrelModel):
+        teacher.net.check_scale(scale)
     _refuse_gray(teacher)
     report = _measure(teacher, pairs, scale, device)
     weights = Path(ours.path.pretrain_network_t or "").stem

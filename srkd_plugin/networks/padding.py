@@ -29,8 +29,11 @@ def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
         scale: SR factor; an output of another size counts as a failure.
 
     Returns:
-        1 for most networks; None if it works on no size that was tried.
+        1 for most networks; what one says itself (``sides_multiple_of``); None if it works on no size that was tried.
     """
+    stated = getattr(net, "sides_multiple_of", None)
+    if isinstance(stated, int):
+        return stated
     factors: dict[int, Optional[float]] = {}
     for multiple in range(1, LARGEST + 1):
         first = -(-SMALLEST // multiple) * multiple
@@ -57,7 +60,7 @@ def _factor(net: nn.Module, channels: int, side: int) -> Optional[float]:
     return height / side if height == width else None
 
 
-def run_padded(network: Network, lq: Tensor, multiple: int, scale: int) -> Tensor:
+def run_padded(network: Network, lq: Tensor, multiple: int, scale: int, smallest: int = 1) -> Tensor:
     """Run a network on an image whose sides are made a multiple by reflection at the right and bottom, as SwinIRModel.
 
     Where a side is too short to be reflected, its last pixel is repeated.
@@ -67,6 +70,7 @@ def run_padded(network: Network, lq: Tensor, multiple: int, scale: int) -> Tenso
         lq: ``(N, C, h, w)``.
         multiple: See :func:`size_multiple`; with 1 the image is handed on as it is.
         scale: SR factor.
+        smallest: Least length of a side, a multiple.
 
     Returns:
         ``(N, C, scale * h, scale * w)``.
@@ -74,7 +78,7 @@ def run_padded(network: Network, lq: Tensor, multiple: int, scale: int) -> Tenso
     if multiple < 1:
         raise ValueError(f"a multiple is a number from 1, and not {multiple}")
     h, w = lq.shape[-2:]
-    bottom, right = -h % multiple, -w % multiple
+    bottom, right = max(-h % multiple, smallest - h), max(-w % multiple, smallest - w)
     if not bottom and not right:
         return network(lq)
     mode = "reflect" if bottom < h and right < w else "replicate"

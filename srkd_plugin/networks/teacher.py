@@ -10,10 +10,12 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.errors import MISSING, OptionsError
-from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.build import build_described, describe_network
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import compiled, run_in
+from srkd_plugin.networks.spandrel_arch import SpandrelModel
 from srkd_plugin.networks.weights_file import WeightsFile
+from srkd_plugin.options.registered_names import registered_name
 from srkd_plugin.options.sections import PathSection, PluginOptions, TeacherSection
 
 
@@ -76,27 +78,69 @@ def build_teacher(ours: PluginOptions, device: torch.device) -> Teacher:
     Raises:
         OptionsError: The network cannot be built; or the weights are not given, not there or do not fit it.
     """
-    with torch.random.fork_rng(devices=[]):
-        net = build_described("network_t", ours.network_t)
-    path = ours.path
-    _check_weights_are_wanted(path, ours.teacher)
-    if path.pretrain_network_t is None:
-        get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
-    else:
-        teacher_weights(ours).load_into(net)
+    net = _recognized(ours) if _is_recognized_by_its_weights(ours) else _described(ours)
     teacher = Teacher(net, device, ours.teacher)
+    name = net.architecture if isinstance(net, SpandrelModel) else type(net).__name__
     get_root_logger().info(
-        f"Teacher [{type(net).__name__}], with parameters: {teacher.parameter_count:,d}, "
-        f"from {path.pretrain_network_t}, precision {ours.teacher.precision}."
+        f"Teacher [{name}], with parameters: {teacher.parameter_count:,d}, "
+        f"from {ours.path.pretrain_network_t}, precision {ours.teacher.precision}."
     )
     return teacher
 
 
+def _described(ours: PluginOptions) -> nn.Module:
+    """The teacher that ``network_t`` describes."""
+    with torch.random.fork_rng(devices=[]):
+        net = build_described("network_t", ours.network_t)
+    _check_weights_are_wanted(ours.path, ours.teacher)
+    if ours.path.pretrain_network_t is None:
+        get_root_logger().warning("The teacher has random weights (teacher.random_init: true).")
+    else:
+        teacher_weights(ours).load_into(net)
+    return net
+
+
+def _recognized(ours: PluginOptions) -> SpandrelModel:
+    """The teacher that its file describes."""
+    path = ours.path
+    if path.pretrain_network_t is None or ours.teacher.random_init:
+        problem = "SpandrelModel is built from its weights, and there is no other teacher in them than theirs"
+        remedy = "Give path.pretrain_network_t and leave teacher.random_init out, or describe the network in network_t."
+        raise OptionsError("path.pretrain_network_t", path.pretrain_network_t, problem, remedy)
+    if not path.strict_load_t:
+        problem = "SpandrelModel is built from its weights, which are loaded whole"
+        raise OptionsError("path.strict_load_t", False, problem, "Remove it.")
+    return SpandrelModel.of(teacher_weights(ours).read(), path.pretrain_network_t)
+
+
+def _is_recognized_by_its_weights(ours: PluginOptions) -> bool:
+    return ours.network_t.get("type") == registered_name("SpandrelModel")
+
+
+def describe_teacher(ours: PluginOptions) -> dict[str, Any]:
+    """Plain values about the options' teacher, as :func:`~srkd_plugin.networks.build.describe_network`.
+
+    Raises:
+        OptionsError: It cannot be built.
+    """
+    weights = ours.path.pretrain_network_t
+    if not _is_recognized_by_its_weights(ours):
+        return describe_network("network_t", ours.network_t, weights)
+    net = _recognized(ours)
+    parameters = sum(p.numel() for p in net.parameters())
+    facts = {"type": ours.network_t["type"], "parameters": parameters, "weights": weights}
+    return {**facts, "architecture": f"{net.architecture}, as spandrel recognises it"}
+
+
 def teacher_weights(ours: PluginOptions) -> WeightsFile:
-    """The teacher's weights file, which the options must name."""
+    """The teacher's weights file, which the options must name.
+
+    Of a teacher that is recognised by its weights, a file says itself where they are, unless the options do.
+    """
     path, trust = ours.path, ours.run.trust_weights
     file, strict = str(path.pretrain_network_t), path.strict_load_t
-    return WeightsFile("t", file, path.param_key_t, None, strict, trust, path.param_key_prefix_t)
+    search = _is_recognized_by_its_weights(ours) and "param_key_t" not in path.model_fields_set
+    return WeightsFile("t", file, path.param_key_t, None, strict, trust, path.param_key_prefix_t, search)
 
 
 def _check_weights_are_wanted(path: PathSection, section: TeacherSection) -> None:
@@ -132,6 +176,8 @@ def check_outputs(
         OptionsError: A network fails, or its output has another shape; or it is one of images of other channels.
     """
     for key, net in networks.items():
+        if isinstance(net, SpandrelModel):
+            net.check_scale(expected[-1] // lq.shape[-1])
         try:
             with torch.no_grad():
                 shape = tuple(net(lq).shape)

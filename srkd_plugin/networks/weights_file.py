@@ -21,6 +21,8 @@ from srkd_plugin.utils.weights import (
 
 OFFICIAL_EDSR = {"head.0.weight", "body.0.body.0.weight"}
 """Entries by which EDSR's official files are known."""
+KNOWN_KEYS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+"""Keys under which files of several projects have their weights, the better of two first."""
 
 
 class WeightsFile(NamedTuple):
@@ -39,6 +41,8 @@ class WeightsFile(NamedTuple):
     """See :func:`~srkd_plugin.utils.weights.load_weights_file`."""
     prefix: str = ""
     """What the names of the network's entries begin with in the file, e.g. ``net.``; other entries are left out."""
+    search: bool = False
+    """Instead of ``param_key``: take a bare state dict, or the first of :data:`KNOWN_KEYS` that the file has."""
 
     @property
     def key(self) -> str:
@@ -52,21 +56,28 @@ class WeightsFile(NamedTuple):
             OptionsError: The file is not there, not readable or not trusted, has no such key, or holds NaN or infinity.
         """
         content = load_weights_file(self.key, self.file, self.trust)
-        weights = content
-        if self.param_key is not None and Path(self.file).suffix != ".safetensors":  # it holds one state dict
-            sections = content if isinstance(content, Mapping) else {}
-            weights = sections.get(self.param_key, sections.get(self.fallback_key, MISSING))
-        if weights is MISSING or not is_state_dict(weights):
-            key = f"path.param_key_{self.role}"
-            raise OptionsError(
-                key, self.param_key, f"{self.file} has no weights under this key", _keys_found(content, key)
-            )
+        weights = self._find_weights(content)
+        if not is_state_dict(weights):
+            key, value = f"path.param_key_{self.role}", MISSING if self.search else self.param_key
+            problem = f"{self.file} has no weights under this key"
+            raise OptionsError(key, value, problem, _keys_found(content, key))
         weights = without_prefix(without_wrappers(weights), self.prefix)
         bad = first_nonfinite(weights)
         if bad is not None:
             problem = f"{bad} has values that are NaN or infinite"
             raise OptionsError(self.key, self.file, problem, "Name a checkpoint from before the training broke.")
         return weights
+
+    def _find_weights(self, content: Any) -> Any:
+        """The state dict in a file's content, or what is there in its place."""
+        if is_state_dict(content) and (self.search or Path(self.file).suffix == ".safetensors"):
+            return content  # it holds one state dict, under no key
+        sections = content if isinstance(content, Mapping) else {}
+        if self.search:
+            return next((sections[key] for key in KNOWN_KEYS if is_state_dict(sections.get(key))), MISSING)
+        if self.param_key is None:
+            return content
+        return sections.get(self.param_key, sections.get(self.fallback_key, MISSING))
 
     def load_into(self, net: nn.Module) -> None:
         """Read the weights and load them.

@@ -28,7 +28,7 @@ class NetworkSection(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, use_attribute_docstrings=True)
     type: str
-    """Name of the architecture, as in BasicSR's ``network_g``."""
+    """Name of the architecture, as in BasicSR's ``network_g``; or ``SpandrelModel``: what the weights' file is of."""
 
 
 class TeacherSection(Section):
@@ -74,7 +74,8 @@ class PathSection(Section):
     pretrain_network_t: Optional[str] = None
     """File of the teacher's weights, of PyTorch or ``.safetensors``."""
     param_key_t: Optional[str] = "params"
-    """Key of the state dict in that file, e.g. ``params_ema``; none for a bare state dict."""
+    """Key of the state dict in that file, e.g. ``params_ema``; none for a bare state dict. With ``SpandrelModel`` it is
+    looked for where it is not given."""
     strict_load_t: bool = True
     """Refuse weights that do not fit ``network_t`` exactly; otherwise load what fits, and say what does not."""
     param_key_prefix_t: str = ""

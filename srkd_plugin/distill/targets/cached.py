@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from srkd_plugin.distill.targets.source import Targets, TargetSource, register
 from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.images.pairs import ImagePairs
-from srkd_plugin.networks.build import describe_network
-from srkd_plugin.networks.teacher import build_teacher
+from srkd_plugin.networks.teacher import build_teacher, describe_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
@@ -50,8 +49,7 @@ class CachedImages(TargetSource):
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""
-        network = describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
-        return {**network, "cache": self.section.dataroot_teacher}
+        return {**describe_teacher(self.ours), "cache": self.section.dataroot_teacher}
 
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""

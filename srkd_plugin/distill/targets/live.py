@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from srkd_plugin.distill.taps import Taps, channels_of
 from srkd_plugin.distill.targets.source import Targets, TargetSource
 from srkd_plugin.images.pairs import ImagePairs
-from srkd_plugin.networks.build import describe_network
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.precision import check_compiles, check_precision
-from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs
+from srkd_plugin.networks.spandrel_arch import SpandrelModel
+from srkd_plugin.networks.teacher import Teacher, build_teacher, check_outputs, describe_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
@@ -53,7 +53,7 @@ class LiveTeacher(TargetSource):
 
     def describe(self) -> dict[str, Any]:
         """Describe the network and its weights."""
-        return describe_network("network_t", self.ours.network_t, self.ours.path.pretrain_network_t)
+        return describe_teacher(self.ours)
 
     def files_sha256(self) -> dict[str, str]:
         """That of the file of the teacher's weights; none of a random teacher."""
@@ -73,6 +73,8 @@ class LiveTeacher(TargetSource):
 
     def try_out(self, lq: Tensor, expected: torch.Size) -> None:
         """Run the teacher's network and compare shapes."""
+        if isinstance(self.teacher.net, SpandrelModel):
+            self.teacher.net.check_crops(self.options.stock.train_set.gt_size)
         check_outputs({"network_t": self.teacher.net}, lq, expected)
 
     def size_multiple(self, channels: int, scale: int) -> Optional[int]:
