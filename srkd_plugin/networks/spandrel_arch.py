@@ -122,12 +122,9 @@ class SpandrelModel(nn.Module):
             problem = f"{self._file}, the teacher's file, is of {self.architecture} for x{self.scale}"
             raise OptionsError("scale", scale, problem, f"Write {self.scale}, or name a file for x{scale}.")
         if channels != self.channels:
-            problem = (
-                f"the teacher's file is of {self.architecture} for {self.channels} channels, and images have {channels}"
-            )
-            raise OptionsError(
-                "network_t", "SpandrelModel", problem, "Write color: y or rgb in the data sets as it wants."
-            )
+            problem = f"it is of {self.architecture} for images of {self.channels} channels, and these have {channels}"
+            remedy = "Name another, or change color of the data sets (y: one channel; rgb: three)."
+            raise OptionsError(FILE_KEY, self._file, problem, remedy)
 
     def check_crops(self, gt_size: int) -> None:
         """Refuse training crops that would be padded in every step; :data:`sides_multiple_of` is checked elsewhere.
