@@ -27,14 +27,12 @@ class SpandrelModel(nn.Module):
     Attributes:
         architecture: spandrel's name of the architecture, e.g. ``DAT``.
         scale: SR factor.
-        channels: Channels of its input.
         sides_multiple_of: Multiple that the sides of an unpadded input are.
         smallest_side: LQ pixels per side from which an input is not padded.
     """
 
     architecture: str
     scale: int
-    channels: int
     sides_multiple_of: int
     smallest_side: int
     _file: str
@@ -84,7 +82,7 @@ class SpandrelModel(nn.Module):
             found.model._buffers,
         )
         net._file, net._found = file, found  # no module, so that no name is there twice
-        net.architecture, net.scale, net.channels = found.architecture.name, found.scale, found.input_channels
+        net.architecture, net.scale = found.architecture.name, found.scale
         net.sides_multiple_of = found.size_requirements.multiple_of
         net.smallest_side = found.size_requirements.minimum
         return net.eval()
@@ -98,33 +96,25 @@ class SpandrelModel(nn.Module):
         """Upscale images.
 
         Args:
-            lq: ``(N, channels, h, w)`` in 0..1.
+            lq: ``(N, C, h, w)`` in 0..1.
 
         Returns:
-            ``(N, channels, scale * h, scale * w)``, not clipped.
+            ``(N, C, scale * h, scale * w)``, not clipped.
         """
         return run_padded(self._run, lq, self.sides_multiple_of, self.scale, self.smallest_side)
 
     def _run(self, lq: Tensor) -> Tensor:
         return self._found._call_fn(self._found.model, lq)  # spandrel's own call clips, and runs without autograd
 
-    def check_fits(self, channels: int, scale: int) -> None:
-        """Compare what the file is of with what the options want.
-
-        Args:
-            channels: Channels of the options' images.
-            scale: SR factor of the options.
+    def check_scale(self, scale: int) -> None:
+        """Refuse a file of another SR factor than the options'.
 
         Raises:
-            OptionsError: One of them differs.
+            OptionsError: It is one.
         """
         if scale != self.scale:
             problem = f"{self._file}, the teacher's file, is of {self.architecture} for x{self.scale}"
             raise OptionsError("scale", scale, problem, f"Write {self.scale}, or name a file for x{scale}.")
-        if channels != self.channels:
-            problem = f"it is of {self.architecture} for images of {self.channels} channels, and these have {channels}"
-            remedy = "Name another, or change color of the data sets (y: one channel; rgb: three)."
-            raise OptionsError(FILE_KEY, self._file, problem, remedy)
 
     def check_crops(self, gt_size: int) -> None:
         """Refuse training crops that would be padded in every step; :data:`sides_multiple_of` is checked elsewhere.
