@@ -20,6 +20,7 @@ COMMANDS = {
     "prepare": "make and verify data sets",
     "cache": "make, repair and describe teacher caches",
     "teacher": "measure a teacher; convert EDSR's official weights",
+    "export": "write a trained network for other programs: ONNX and others, each file verified",
     "compare": "compare the SR images of several systems: PSNR and crops",
     "table": "train and compare methods over seeds",
     "schema": "write the JSON schema of options files, from which editors complete",

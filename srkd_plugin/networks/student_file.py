@@ -25,6 +25,8 @@ from srkd_plugin.utils.weights import first_nonfinite, is_state_dict, load_weigh
 KEY = "srkd_plugin"
 """Where a file has what is not weights, as JSON."""
 SUFFIXES = (".pth", ".safetensors")
+CHANNELS = ("num_in_ch", "in_chans", "in_channels")
+"""What architectures call the number of their input's channels."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class StudentFile:
     @property
     def channels(self) -> int:
         """Channels of its input: 3, RGB in 0..1, where the architecture's arguments say nothing else."""
-        return int(self.network.get("num_in_ch", self.network.get("in_chans", 3)))
+        return int(next((self.network[name] for name in CHANNELS if name in self.network), 3))
 
     def build(self) -> nn.Module:
         """Build the network with its weights, on the CPU, in eval mode.

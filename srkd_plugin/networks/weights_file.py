@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from basicsr.utils import get_root_logger
@@ -44,10 +45,13 @@ class WeightsFile(NamedTuple):
     search: bool = False
     """Instead of ``param_key``: take a bare state dict, or the first of :data:`KNOWN_KEYS` that the file has."""
 
+    flags: Mapping[str, str] = MappingProxyType({})
+    """What a command's flags are called where they name the file and the key: ``file`` and ``param_key``."""
+
     @property
     def key(self) -> str:
-        """Where the options name the file."""
-        return f"path.pretrain_network_{self.role}"
+        """What names the file: a key of the options, or a flag."""
+        return self.flags.get("file", f"path.pretrain_network_{self.role}")
 
     def read(self) -> dict[str, Tensor]:
         """The state dict, without the prefixes that wrappers leave, and without :attr:`prefix`.
@@ -58,7 +62,8 @@ class WeightsFile(NamedTuple):
         content = load_weights_file(self.key, self.file, self.trust)
         weights = self._find_weights(content)
         if not is_state_dict(weights):
-            key, value = f"path.param_key_{self.role}", MISSING if self.search else self.param_key
+            key = self.flags.get("param_key", f"path.param_key_{self.role}")
+            value = MISSING if self.search else self.param_key
             problem = f"{self.file} has no weights under this key"
             raise OptionsError(key, value, problem, _keys_found(content, key))
         weights = without_prefix(without_wrappers(weights), self.prefix)
@@ -114,7 +119,8 @@ def _keys_found(content: Any, key: str) -> str:
     if not isinstance(content, Mapping):
         return "The file holds no dictionary of weights."
     if is_state_dict(content):
-        return f"The file is a bare state dict: write {key.split('.')[-1]}: ~"
+        remedy = f"leave {key} out." if key.startswith("-") else f"write {key.split('.')[-1]}: ~"
+        return f"The file is a bare state dict: {remedy}"
     return f"The file has: {', '.join(map(str, content))}."
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
+import torch
 
 from srkd_plugin.errors import InputError
+from srkd_plugin.networks.padding import run_padded
 from srkd_plugin.runtimes.upscaler import check_images
 from srkd_plugin.utils.extras import require
 
@@ -52,7 +54,8 @@ class OnnxUpscaler:
         self.name = name
         self._input = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
-        _, channels, height, width = inputs[0].shape
+        batch, channels, height, width = inputs[0].shape
+        self._one_by_one = isinstance(batch, int)
         self.channels = channels if isinstance(channels, int) else 3
         self.fixed_size: Optional[tuple[int, int]] = (
             (height, width) if isinstance(height, int) and isinstance(width, int) else None
@@ -62,15 +65,25 @@ class OnnxUpscaler:
         """LQ pixels to each side, if the file states it."""
         self.multiple = _number(stated.get("size_multiple")) or 1
         """What it sees of an image begins at a multiple of this."""
-        self.scale = self._find_scale()
+        self.scale = self._find_scale(shown)
 
-    def _find_scale(self) -> int:
-        h, w = self.fixed_size or (PROBE, PROBE)
-        return self._run(np.zeros((1, self.channels, h, w), np.float32)).shape[-1] // w
+    def _find_scale(self, shown: str) -> int:
+        h, w = self.fixed_size or (-(-PROBE // self.multiple) * self.multiple,) * 2
+        try:
+            out = self._run(np.zeros((1, self.channels, h, w), np.float32))
+        except Exception as error:  # as above
+            problem = f"it fails on an image of {h}x{w} ({' '.join(str(error).split())[:200]})"
+            raise InputError("--model", shown, problem, "Give a file that srkd export wrote.") from error
+        if out.ndim != 4 or out.shape[-1] % w or out.shape[-2:] != (out.shape[-1] // w * h, out.shape[-1]):
+            problem = f"of an image of {h}x{w} it makes an output of {out.shape}"
+            raise InputError("--model", shown, problem, "Give a file that srkd export wrote.")
+        return out.shape[-1] // w
 
     def _run(self, lq: np.ndarray) -> np.ndarray:
-        inputs: dict[str, Any] = {self._input: lq.astype(self._dtype, copy=False)}
-        return self._session.run(None, inputs)[0].astype(np.float32, copy=False)
+        lq = lq.astype(self._dtype, copy=False)
+        batches = np.split(lq, len(lq)) if self._one_by_one and len(lq) > 1 else [lq]
+        outputs = [self._session.run(None, {self._input: batch})[0] for batch in batches]
+        return np.concatenate(outputs).astype(np.float32, copy=False)
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """Upscale images; see :class:`~srkd_plugin.runtimes.upscaler.Upscaler`.
@@ -82,4 +95,7 @@ class OnnxUpscaler:
         if self.fixed_size is not None and lq.shape[-2:] != self.fixed_size:
             problem = f"the model takes {self.fixed_size[0]}x{self.fixed_size[1]} only"
             raise InputError("images", lq.shape[-2:], problem, "Export it without --fixed.")
-        return self._run(lq)
+        if self.multiple == 1:
+            return self._run(lq)
+        image = torch.from_numpy(np.ascontiguousarray(lq))
+        return run_padded(lambda x: torch.from_numpy(self._run(x.numpy())), image, self.multiple, self.scale).numpy()

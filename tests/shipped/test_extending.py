@@ -12,7 +12,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from srkd_plugin.distill.targets import source
 from srkd_plugin.errors import InputError, OptionsError
+from srkd_plugin.export.job import ExportJob, Wishes
 from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.options.reference import reference
 from srkd_plugin.options.sections import SECTIONS
 from srkd_plugin.options.validate import check_section
@@ -113,12 +115,12 @@ def test_the_key(monkeypatch, run):
 
 
 def test_the_exporter(tmp_path, run):
-    export_half = run(blocks("exporter")[0]).export_half
-    net = build_described("network_g", tiny.STUDENT)
-    assert 0 < export_half(net, tmp_path / "net.safetensors") <= 1e-3
-    assert (tmp_path / "net.safetensors").exists()
-    with torch.no_grad():
-        next(net.parameters()).fill_(float("nan"))
+    module = run(blocks("exporter")[0])
+    student = StudentFile(tiny.STUDENT, 2, build_described("network_g", tiny.STUDENT).state_dict())
+    (written,) = module.half_weights.write(ExportJob(student, "net-x2", tmp_path))
+    assert written.files == (tmp_path / "net-x2-half.safetensors",) and 0 < written.max_error <= 1e-3
+    assert written.files[0].exists() and module.half_weights.is_wanted(Wishes())
+    broken = {**student.weights, "conv_first.bias": torch.full((8,), float("nan"))}
     with pytest.raises(InputError, match="float16 changes a weight by nan"):
-        export_half(net, tmp_path / "bad.safetensors")
-    assert not (tmp_path / "bad.safetensors").exists()
+        list(module.half_weights.write(ExportJob(StudentFile(tiny.STUDENT, 2, broken), "bad", tmp_path)))
+    assert not (tmp_path / "bad-half.safetensors").exists()

@@ -1,0 +1,105 @@
+"""Exports a student: every format in a staging folder, verified there, and then all of them moved into place."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable, Optional
+
+from srkd_plugin.errors import InputError
+from srkd_plugin.export.formats import choose, write_all
+from srkd_plugin.export.job import ExportJob, Wishes, Written
+from srkd_plugin.export.staging import move_into, staged
+from srkd_plugin.export.student import facts, load_student, weights_of_run
+from srkd_plugin.export.weights import is_same
+from srkd_plugin.networks.student_file import StudentFile, read_student
+from srkd_plugin.options import safe_yaml
+from srkd_plugin.utils.byte_sizes import readable_size
+from srkd_plugin.utils.files import require_file
+from srkd_plugin.utils.names import require_plain_name
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a command asks for."""
+
+    options: Path
+    weights: Optional[Path]
+    """None: the newest of the options' own run."""
+    out: Path
+    name: Optional[str] = None
+    """What the files' names begin with; None: the options' name."""
+    param_key: Optional[str] = None
+    wishes: Wishes = field(default_factory=Wishes)
+    force: bool = False
+    """Replace the files of another student."""
+
+
+def export_student(request: ExportRequest, say: Callable[[str], None] = print) -> list[Written]:
+    """Export a student; nothing is written to ``out`` before every file has been verified.
+
+    Args:
+        request: What to export and where to.
+        say: Takes each line that is said meanwhile.
+
+    Returns:
+        The files, in ``out``.
+
+    Raises:
+        OptionsError: The options, the weights or a flag are wrong, a package is not installed, a format cannot be
+            written, or ``out`` has files of another student.
+    """
+    opt = safe_yaml.read(request.options)
+    weights = weights_of_run(opt, Path()) if request.weights is None else request.weights
+    require_file("--weights", weights)
+    student, multiple, taken = load_student(opt, weights, request.param_key)
+    student = replace(student, facts=facts(opt, request.options, weights, taken.partition(" of ")[0]))
+    given = opt.get("name") or weights.stem if request.name is None else request.name
+    require_plain_name("--name", given, "the files")
+    name = f"{given}-x{student.scale}"
+    chosen, left_out = choose(request.wishes)
+    others = _files_of_others(request.out, name, student)
+    if others and not request.force:
+        problem = f"{others[0].name} is there, and is not of this student"
+        raise InputError("--out", str(request.out), problem, "Choose another folder or --name, or --force to replace.")
+    for line in (taken, *left_out):
+        say(line)
+    with staged(request.out) as folder:
+        job = ExportJob(student, name, folder, multiple, request.wishes)
+        written = []
+        for one in write_all(job, chosen, say):
+            written.append(one)
+            say(describe(one))
+        return list(_moved(request.out, written, others, say))
+
+
+def describe(one: Written) -> str:
+    """A line about a file, with those about it indented."""
+    size = readable_size(sum(file.stat().st_size for file in one.files))
+    names = ", ".join(file.name for file in one.files)
+    lines = [f"{names}: {size}, max error {one.max_error:.1e}; {one.verified}"]
+    return "\n".join([*lines, *(f"  note: {note}" for note in one.notes)])
+
+
+def _moved(out: Path, written: list[Written], others: list[Path], say: Callable[[str], None]) -> Iterator[Written]:
+    moved = move_into(out, [file for one in written for file in one.files])
+    kept = len(moved) - sum(moved)
+    say(f"{sum(moved)} files written to {out}" + (f", {kept} were there, the same" if kept else ""))
+    here = [replace(one, files=tuple(out / file.name for file in one.files)) for one in written]
+    ours = {file.name for one in here for file in one.files}
+    for file in others:
+        if file.name not in ours:
+            say(f"still there, and not of this student: {file}")
+    yield from here
+
+
+def _files_of_others(out: Path, name: str, student: StudentFile) -> list[Path]:
+    """Files in a folder that have a student's name and are not known to be of it: by its .safetensors file."""
+    files = sorted(file for file in out.glob(f"{glob.escape(name)}[.-]*") if not file.name.endswith(".lock"))
+    known = out / f"{name}.safetensors"
+    try:
+        return [] if files and is_same(read_student(known), student) else files
+    except InputError:
+        return files
