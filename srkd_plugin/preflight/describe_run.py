@@ -19,6 +19,7 @@ from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
+from srkd_plugin.preflight.opened_by import opened_by
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.stock_runs import check_model_type, check_stock_run
 from srkd_plugin.preflight.testing import check_test
@@ -58,6 +59,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "of_this_plugin": reader.is_ours(opt),
         "scale": opt["scale"],
         "student": describe_network("network_g", opt["network_g"], opt["path"].get("pretrain_network_g")),
+        "student_opened_by": opened_by(opt["network_g"]),
         "teacher": None if options is None or not options.is_ours else find_source(options).describe(),
         "data": [_data(phase, opt["datasets"][phase], pairs) for phase, pairs in found.items()],
         "folder": _folder(opt),
@@ -166,6 +168,8 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         net = facts[role]
         if net is not None:
             text.append(f"{role}: {_network_line(net)}")
+        if role == "student":
+            text.append(f"student's file is opened by: {facts['student_opened_by']}")
     if facts["purpose"] == "training":
         text += _training_lines(facts)
     for found in facts["data"]:

@@ -10,7 +10,7 @@ from srkd_plugin.images import find_pairs, lmdb_store
 
 def test_each_folder_and_lmdb_is_listed_once(data, teacher_file, cache, tmp_path, monkeypatch):
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
-    from srkd_plugin.preflight.describe_run import describe
+    from srkd_plugin.preflight.describe_run import describe, lines
 
     listed = Counter()
 
@@ -28,3 +28,6 @@ def test_each_folder_and_lmdb_is_listed_once(data, teacher_file, cache, tmp_path
     facts = describe(opt)
     assert [found["pairs"] for found in facts["data"]] == [6, 6]
     assert listed == {"HR.lmdb": 1, "LR.lmdb": 1, "HR": 1, "LR": 1}
+    opened = [line for line in lines(facts) if line.startswith("student's file is opened by: ")]
+    assert opened == [f"student's file is opened by: {facts['student_opened_by']}"]
+    assert "spandrel (chaiNNer, ComfyUI) does not know its EDSR" in opened[0]
