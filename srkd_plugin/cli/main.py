@@ -22,6 +22,7 @@ COMMANDS = {
     "teacher": "measure a teacher; convert EDSR's official weights",
     "export": "write a trained network for other programs: ONNX and others, each file verified",
     "compare": "compare the SR images of several systems: PSNR and crops",
+    "upscale": "upscale images and folders with a finished model",
     "table": "train and compare methods over seeds",
     "schema": "write the JSON schema of options files, from which editors complete",
     "options": "list and copy the options files that come with the plugin",
@@ -31,7 +32,7 @@ COMMANDS = {
 
 STOCK = ("train", "test")
 """Subcommands that hand over to BasicSR, with its flags and its errors."""
-CONTINUED = ("prepare", "cache", "table")
+CONTINUED = ("prepare", "cache", "upscale", "table")
 """Subcommands that go on where they were interrupted when they are started again."""
 
 DESCRIPTION = """\

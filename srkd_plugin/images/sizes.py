@@ -71,8 +71,8 @@ def _size_by_pillow(path: str, file: BinaryIO) -> Optional[Size]:
     """Size from the header; None if Pillow does not know the format."""
     file.seek(0)
     try:
-        with _any_number_of_pixels(), Image.open(file) as image:
-            kind, size, turned = image.format or "", (image.height, image.width), _orientation(image) >= 5
+        with any_number_of_pixels(), Image.open(file) as image:
+            kind, size, turned = image.format or "", (image.height, image.width), orientation_of(image) >= 5
     except (OSError, SyntaxError, ValueError):
         return None
     if kind not in COMMON and not cv2.haveImageReader(path):
@@ -91,7 +91,7 @@ def _size_by_opencv(path: str, file: BinaryIO) -> Size:
 
 
 @contextmanager
-def _any_number_of_pixels() -> Iterator[None]:
+def any_number_of_pixels() -> Iterator[None]:
     """Lift Pillow's limit in the block: it is meant for pixels that are decoded."""
     with _limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -101,7 +101,7 @@ def _any_number_of_pixels() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """EXIF's orientation, without Pillow's ``getexif``: it decodes PNGs, and reads XMP, which OpenCV does not."""
     if isinstance(image, TiffImageFile):
         return int(image.tag_v2.get(ORIENTATION, 1))

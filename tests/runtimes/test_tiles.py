@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from torch import nn
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.networks.build import build_described
+from srkd_plugin.networks.student_file import StudentFile, write_student
 from srkd_plugin.networks.tiling import spans_of_size
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
 from srkd_plugin.runtimes.tiles import DEFAULT_TILE, Tiles, overlap_of, tiles_for
@@ -134,3 +136,22 @@ def test_batches_and_wrong_images():
     assert np.abs(tiles(lq) - upscaler(lq)).max() <= 1e-6
     with pytest.raises(InputError, match=r"the model takes \(N, 3, h, w\) float32"):
         tiles(lq[:, :1])
+
+
+PEAKS = """
+import resource
+from srkd_plugin.cli.main import main
+for tile in ("100", "0"):
+    assert main(["upscale", "--model", "net.pth", "a.png", f"{tile}.png", "--tile", tile]) == 0
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_tiles_bound_the_memory(tmp_path):
+    """One feature map of the whole image at the size of SR is 16 x 1200 x 1200 floats, and there are several."""
+    network = {**EDSR, "num_feat": 16}
+    write_student(tmp_path / "net.pth", StudentFile(network, 2, built(network).state_dict()))
+    Image.new("RGB", (600, 600)).save(tmp_path / "a.png")
+    shown = tiny.run_ok("-c", PEAKS, cwd=tmp_path)
+    in_tiles, whole = (int(line) * 1024 for line in shown.splitlines() if line.isdecimal())
+    assert whole - in_tiles > 16 * 1200 * 1200 * 4
