@@ -6,7 +6,8 @@ import re
 import pytest
 import tiny
 
-from srkd_plugin.options import reference, sections, stock_sections, stock_types
+from srkd_plugin.options import reference, sections, stock_sections, stock_types, term_sections
+from srkd_plugin.options.section import Section
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +23,9 @@ def test_the_reference_of_all_keys_is_that_of_the_code(script):
     text = script.DOCUMENT.read_text()
     assert script.document(text) == text, "run python scripts/options_reference.py"
     assert "`teacher.precision`" in text and "`ContrastiveLoss`" in text
-    models = {m for m in vars(sections).values() if isinstance(m, type) and issubclass(m, sections._Section)}
-    assert models - {sections._Section} <= {model for _, model in sections.SECTIONS}
+    described = [*vars(sections).values(), *vars(term_sections).values()]
+    models = {m for m in described if isinstance(m, type) and issubclass(m, Section)}
+    assert models - {Section} <= {model for _, model in sections.SECTIONS}
 
 
 def test_every_key_has_a_meaning(script):
