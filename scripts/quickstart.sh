@@ -76,5 +76,7 @@ run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/
   --system "student=results/demo_test_student/visualization/demo_test" \
   --system "distilled student=results/demo_test_distilled/visualization/demo_test" \
   --system "teacher=results/demo_test_teacher/visualization/demo_test" \
-  --picture crops.png | tee table.md
+  --picture crops.png | sed '/^picture: /d' | tee table.md
+echo '![crops](crops.png)' >> table.md # beside it
 echo "table:   quickstart/table.md"
+echo "picture: quickstart/crops.png"

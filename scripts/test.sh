@@ -6,7 +6,7 @@
 # CONTRIBUTING.md says what each check is for and how to run it alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup_env.sh demo,teachers,test
+bash scripts/setup_env.sh demo,test
 bin="$(cd "${SRKD_VENV:-.venv}/bin" && pwd)"
 "$bin/ruff" check .
 "$bin/ruff" format --check .
