@@ -1,4 +1,4 @@
-"""scripts/quickstart.sh as far as it is a script: a stand-in for Python takes note of the commands and trains nothing."""
+"""scripts/quickstart.sh as a script: a stand-in for Python takes note of the commands and trains nothing."""
 
 import os
 import shutil
