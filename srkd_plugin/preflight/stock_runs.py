@@ -9,7 +9,7 @@ import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils import registry
 
-from srkd_plugin.errors import OptionsError, nearest
+from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.options import reader
@@ -58,6 +58,9 @@ def check_stock_run(opt: Mapping[str, Any]) -> CheckedRun:
 def _check_losses_and_student(options: RunOptions) -> None:
     """Build both with the weights that are named, and try them, if it is known what the data set gives."""
     opt = options.raw
+    if not options.stock.train.pixel_opt and not options.stock.train.perceptual_opt:
+        problem = f"{KNOWN_MODEL} needs it, or train.perceptual_opt"
+        raise OptionsError("train.pixel_opt", MISSING, problem, "Add one of them.")
     for name in ("pixel_opt", "perceptual_opt"):
         if opt["train"].get(name):
             options.warn(check_registered(registry.LOSS_REGISTRY, f"train.{name}", opt["train"][name]))

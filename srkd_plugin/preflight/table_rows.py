@@ -7,6 +7,7 @@ they are not there yet, a row is checked without them.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -77,7 +78,7 @@ def _training_warnings(run: Run, made: Collection[str], root: Path, parse: Parse
     unread = None if ours else unread_sections(opt)
     check_model_type(opt.get("model_type", MISSING))
     if ours:
-        has_cache = run.cache is None or (root / str(run.cache)).exists()
+        has_cache = run.cache is None or os.path.exists(root / str(run.cache))
         warnings = run_checks.check(opt, has_targets=has_cache).warnings
     else:
         warnings = check_stock_run(opt).warnings
@@ -104,7 +105,7 @@ def without_what_is_made(options: Mapping[str, Any], made: Collection[str], root
     teacher = bare.get("teacher") or {}
     for key in ("pretrain_network_g", "pretrain_network_t") if isinstance(path, dict) else ():
         file = path.get(key)
-        if isinstance(file, str) and file in made and not (root / file).exists():
+        if isinstance(file, str) and file in made and not os.path.exists(root / file):
             path[key] = None
             if key == "pretrain_network_t" and isinstance(teacher, dict):
                 bare["teacher"] = {**teacher, "random_init": True}

@@ -236,12 +236,12 @@ def _shared(option: str, folder: Path) -> lmdb.Environment:
 
 
 def _require_complete(option: str, folder: Path) -> None:
-    if (folder / "data.mdb").is_file():
+    if os.path.isfile(folder / "data.mdb"):  # not Path's, which raises where a name is too long
         return
-    if unfinished(folder).is_dir():
+    if os.path.isdir(unfinished(folder)):
         problem = f"the cache is not complete: there is {unfinished(folder).name}"
         raise InputError(option, str(folder), problem, "Rerun srkd cache make; it continues.")
-    problem = "there is no data.mdb in it" if folder.is_dir() else "there is no such folder"
+    problem = "there is no data.mdb in it" if os.path.isdir(folder) else "there is no such folder"
     remedy = "Make the cache with srkd cache make. Relative paths start at the working directory, "
     raise InputError(option, str(folder), problem, f"{remedy}{os.getcwd()}.")
 

@@ -125,8 +125,8 @@ def require_folder(option: str, path: Path) -> None:
     Raises:
         InputError: There is no such folder.
     """
-    if not path.is_dir():
-        problem = "it is a file, not a folder" if path.exists() else "there is no such folder"
+    if not os.path.isdir(path):  # not Path's, which raise where a name is too long
+        problem = "it is a file, not a folder" if os.path.exists(path) else "there is no such folder"
         raise InputError(option, str(path), problem, f"Relative paths start at the working directory, {os.getcwd()}.")
 
 

@@ -115,6 +115,8 @@ def test_a_file_that_is_a_program_is_refused_and_not_run(look, tmp_path):
         ((), "model_type", "SRmodell", "model_type = 'SRmodell': no model is registered under this name. Did you mean"),
         ((), "name", None, "name is missing: it is required. Add name."),
         (("network_g",), "upscale", 4, "network_g = 'EDSR': its output for an input of (2, 3, 8, 8) is (2, 3, 32, 32)"),
+        (("train",), "pixel_opt", None, "train.pixel_opt is missing: SRModel needs it, or train.perceptual_opt."),
+        (("datasets", "train"), "dataroot_gt", "a" * 300, "there is no such folder"),
         (("train", "pixel_opt"), "rdeuction", "mean", "train.pixel_opt.rdeuction = 'mean': unknown key. Did you mean"),
         (("train", "pixel_opt"), "reduction", "none", "Write reduction: mean, or use a loss that gives one number."),
         (("datasets", "train"), "use_rot", None, "datasets.train.use_rot is missing: it is required."),
