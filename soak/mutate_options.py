@@ -46,7 +46,7 @@ from srkd_plugin.tables.runner import RunFailed, Runner
 
 SHIPPED = Path(__file__).resolve().parent.parent / "options"
 LIMIT = 20
-"""Seconds within which a mutant is accepted or refused."""
+"""Seconds of CPU time within which a mutant is accepted or refused, so that programs beside it do not count."""
 REFUSED = "srkd_plugin: options error: "
 
 
@@ -131,7 +131,7 @@ def _verdict(path: Path, root: Path, folder: Path, number: int = 0) -> Verdict:
     try:
         verdict = _look_at_table(path, root, number) if path.parent.name == "tables" else _look(path, root)
     except Hang:
-        verdict = Verdict("hang", f"after {LIMIT} s")
+        verdict = Verdict("hang", f"after {LIMIT} s of CPU time")
     except Exception:  # what a user would see as a traceback
         verdict = Verdict("traceback", traceback.format_exc())
     written = [str(name) for name, state in _state(folder).items() if before.get(name) != state]
@@ -212,16 +212,21 @@ def _state(folder: Path) -> dict[Path, tuple[int, int]]:
 
 @contextlib.contextmanager
 def _within(seconds: int) -> Iterator[None]:
+    """Raise :class:`Hang` after this many seconds of CPU time, or of ten times as much waiting, e.g. for a lock."""
+
     def end(*_: Any) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, 10 * seconds))
+    before = [signal.signal(number, end) for _, number, _ in timers]
+    for timer, _, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for (timer, number, _), handler in zip(timers, before):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
