@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -132,9 +132,9 @@ class _Reader:
             return self._add(node, "shift", (a,), shift=constant if kind == "add" else -constant)
         return self._add(node, "scale", (a,), scale=constant if kind == "mul" else 1 / constant.double())
 
-    def _module(self, node: fx.Node, module: nn.Module) -> Any:
+    def _module(self, node: fx.Node, module: Any) -> Any:
         source = (self._step_of(node.args[0], node),)
-        kind = type(module)
+        kind: Any = type(module)
         if kind is nn.Conv2d:
             if module.padding_mode != "zeros" or isinstance(module.padding, str):
                 raise self._refuse(node, f"padding {module.padding_mode} {module.padding}")
@@ -189,9 +189,14 @@ class _Reader:
     def _conv(self, node: fx.Node, source: tuple[str, ...], weight: Tensor, bias: Any, arguments: Any) -> str:
         pairs = {k: (v, v) if isinstance(v, int) else tuple(v) for k, v in arguments.items() if k != "groups"}
         bias = torch.zeros(weight.shape[0]) if bias is None else bias
-        own = {"weight": weight.detach().clone(), "bias": bias.detach().clone(), "offset": torch.zeros(len(weight))}
-        factors = {"out_factor": torch.ones(len(weight)), "in_factor": torch.ones(weight.shape[1])}
-        name = self._add(node, "conv", source, **own, **factors)
+        name = self._add(node, "conv", source)
+        self.steps.weights[name] = {
+            "weight": weight.detach().clone(),
+            "bias": bias.detach().clone(),
+            "offset": torch.zeros(len(weight)),
+            "out_factor": torch.ones(len(weight)),
+            "in_factor": torch.ones(weight.shape[1]),
+        }
         self.steps.conv_arguments[name] = {**pairs, "groups": int(arguments["groups"])}
         return name
 
@@ -236,5 +241,5 @@ ARITHMETIC: dict[Any, str] = {
 }
 
 
-def _name_of(target: Any) -> Optional[str]:
-    return target if isinstance(target, str) else getattr(target, "__name__", repr(target))
+def _name_of(target: Any) -> str:
+    return str(target) if isinstance(target, str) else getattr(target, "__name__", repr(target))
