@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from srkd_plugin.cli.imports import add_import_flag, import_given
+from srkd_plugin.cli.int8_flags import add_int8_flags, int8_wish
 from srkd_plugin.cli.parser import Parser, describe
 
 DESCRIPTION = """\
@@ -14,12 +15,14 @@ Write a trained network in the formats of other programs, each compared with the
 
   NAME-x2.safetensors, .pth   weights with the architecture's arguments; srkd upscale needs no options file for them
   NAME-x2.onnx                float32, NCHW, RGB in 0..1; batch, height and width are free
+  NAME-x2-int8.onnx           INT8 (--int8): calibrated on training LR images, with the cost of each layer in dB
 
 The options file is read, not run; network_g and scale describe the network. docs/export.md says what reads the files.
 """
 EXAMPLES = """\
 srkd export -opt options/distill_cl_l1.yml --out exported
 srkd export -opt options/distill_cl_l1.yml --weights experiments/student/models/net_g_100000.pth --out exported --fp16
+srkd export -opt options/distill_cl_l1.yml --out exported --int8 --calibrate DIV2K_train_LR_bicubic_X2_sub.lmdb
 # for a target that takes one size only
 srkd export -opt options/distill_cl_l1.yml --out exported --fixed 540x960
 """
@@ -41,6 +44,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--name", help="what the files' names begin with (default: the options' name)")
     parser.add_argument("--fixed", type=_size, metavar="HxW", help="write an ONNX file of one input size, too")
     parser.add_argument("--fp16", action="store_true", help="write ONNX with float16 inside, too")
+    add_int8_flags(parser)
     parser.add_argument("--without", nargs="+", default=[], metavar="FORMAT", help="leave formats out: onnx")
     parser.add_argument("--force", action="store_true", help="replace files that are there and of another network")
     add_import_flag(parser)
@@ -56,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     for name in args.without:
         if name not in OPTIONAL:
             raise InputError("--without", name, "it is no format that can be left out", nearest(name, OPTIONAL))
-    wishes = Wishes(args.fixed, args.fp16, tuple(args.without))
+    wishes = Wishes(args.fixed, args.fp16, int8_wish(args), tuple(args.without))
     export_student(ExportRequest(args.opt, args.weights, args.out, args.name, args.param_key, wishes, args.force))
     return 0
 

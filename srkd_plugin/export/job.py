@@ -19,12 +19,29 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Int8Wish:
+    """How an INT8 file is made."""
+
+    calibrate: Optional[Path] = None
+    """Folder or LMDB of LR images that the student was trained on; None for a student that was trained in INT8."""
+    crops: int = 64
+    """How many crops it is calibrated on."""
+    float_layers: Sequence[str] = ()
+    """Layers that stay float32, by name, or ``auto``."""
+    weight_bits: int = 8
+    """Bits of weights, 8 or 7; see :func:`srkd_plugin.quantization.fake_quant.weight_scales`."""
+    tested: Sequence[Path] = ()
+    """Folders of images that the student is tested on, which may not be among those that calibrate it."""
+
+
+@dataclass(frozen=True)
 class Wishes:
     """What a command asks for beyond the formats that are always written."""
 
     fixed: Optional[Size] = None
     """Size of an additional ONNX file that takes this one only."""
     fp16: bool = False
+    int8: Optional[Int8Wish] = None
     without: Sequence[str] = ()
     """Names of formats that are left out; see :data:`srkd_plugin.export.formats.FORMATS`."""
 

@@ -88,7 +88,7 @@ def _free_graph(job: ExportJob) -> Graph:
     for free in FREE:
         batch = 2 if 0 in free else 1
         traced = trace(job.net, (batch, job.student.channels, h, w + job.multiple * (h == w)), free)
-        content = finished(traced.content, _properties(job))
+        content = finished(traced.content, properties(job))
         error, peak, compared = _compare(content, job, [(n if 0 in free else 1, *side) for n, *side in SIZES])
         if error <= BAR * max(1.0, peak):
             notes = () if 0 in free else (f"it takes one image at a time (batch 1){traced.layer()}",)
@@ -103,7 +103,7 @@ def _fixed_graph(job: ExportJob, size: Size) -> Graph:
         problem = f"the network takes sides that are multiples of {job.multiple} only"
         raise InputError("--fixed", f"{size[0]}x{size[1]}", problem, "Give such a size.")
     traced = trace(job.net, (1, job.student.channels, *size), ())
-    content = finished(traced.content, _properties(job))
+    content = finished(traced.content, properties(job))
     error, peak, compared = _compare(content, job, [(1, *size)] * KINDS)
     if error <= BAR * max(1.0, peak):
         return Graph(content, error, compared, ())
@@ -146,8 +146,9 @@ def images(job: ExportJob, sizes: Sequence[tuple[int, ...]]) -> list[np.ndarray]
     return made
 
 
-def _properties(job: ExportJob) -> dict[str, object]:
-    properties = {
+def properties(job: ExportJob) -> dict[str, object]:
+    """Facts that every ONNX file of a student has as its metadata."""
+    found = {
         "scale": job.student.scale,
         "architecture": job.student.network["type"],
         "size_multiple": job.multiple,
@@ -155,7 +156,7 @@ def _properties(job: ExportJob) -> dict[str, object]:
         "name": job.name,
         "made_by": f"srkd_plugin {__version__}",
     }
-    return {name: value for name, value in properties.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def how_to_feed(job: ExportJob, size: Optional[Size]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from srkd_plugin.quantization.ranges import (
 )
 
 STRENGTHS = (0.0, 0.5, 1.0)
-"""Of :func:`~srkd_plugin.quantization.equalise.equalise`; the one whose output is best is taken."""
+"""Strengths of :func:`~srkd_plugin.quantization.equalise.equalise` that are tried; the best output decides."""
 HELD_BACK = 0.25
 """Part of the calibration images by which ranges are chosen; they are observed on the rest."""
 
@@ -55,9 +55,9 @@ class Calibrated:
     strength: float
     """That of the equalisation."""
     cost: float
-    """Of the whole, on the images that were held back; see :func:`~srkd_plugin.quantization.costs.cost_in_db`."""
+    """Cost of the whole, on the images that were held back; see :func:`~srkd_plugin.quantization.costs.cost_in_db`."""
     layer_costs: dict[str, float]
-    """Of each layer alone, the highest first; also of those that were kept float."""
+    """Cost of each layer alone, the highest first; also of those that were kept float."""
     float_layers: list[str]
     """Layers that stay float32."""
 

@@ -27,7 +27,7 @@ class Step:
     inputs: tuple[str, ...] = ()
     """Names of the steps that it reads."""
     factor: int = 1
-    """Of ``shuffle``, ``repeat``, ``nearest`` and ``bilinear``."""
+    """Factor of ``shuffle``, ``repeat``, ``nearest`` and ``bilinear``."""
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Steps:
     output: str
     """The step whose result is the network's."""
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """By step: ``shift`` of ``shift`` ``(1, C, 1, 1)``; ``slope`` of ``leaky`` and ``prelu``, ``(C,)`` or ``(1,)``; of
-    ``conv`` what the network has, ``weight`` ``(O, I, kh, kw)`` and ``bias`` ``(O,)``, and what is folded into them:
-    ``out_factor`` ``(O,)``, ``in_factor`` ``(I,)`` and ``offset`` ``(O,)``, see :func:`kernel`. They stay apart so that
-    training goes on with the weights that the network has, at the learning rate that suits them."""
+    """Weights by step: ``shift`` of ``shift`` ``(1, C, 1, 1)``; ``slope`` of ``leaky`` and ``prelu``, ``(C,)`` or
+    ``(1,)``; of ``conv`` what the network has, ``weight`` ``(O, I, kh, kw)`` and ``bias`` ``(O,)``, and what is
+    folded into them: ``out_factor`` ``(O,)``, ``in_factor`` ``(I,)`` and ``offset`` ``(O,)``, see :func:`kernel`. They
+    stay apart so that training goes on with the weights that the network has, at the learning rate that suits them."""
     conv_arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By convolution: ``stride``, ``padding``, ``dilation``, ``groups``."""
+    """Arguments by convolution: ``stride``, ``padding``, ``dilation``, ``groups``."""
 
     def __getitem__(self, name: str) -> Step:
         """The step of a name."""

@@ -87,7 +87,7 @@ class _Reader:
         self.net, self.graph, self.constants, self.name = net, graph, constants, name
         self.steps = Steps([], "")
         self.values: dict[fx.Node, Any] = {}
-        """By node: the name of its step, or its value if it is a constant."""
+        """Values by node: the name of its step, or its value if it is a constant."""
 
     def read(self) -> Steps:
         for node in self.graph.nodes:

@@ -15,7 +15,7 @@ from srkd_plugin.quantization.steps import kernel
 
 
 class Difference(NamedTuple):
-    """Of two outputs, in levels of 8 bits."""
+    """Difference of two outputs, in levels of 8 bits."""
 
     most: float
     """The largest."""
