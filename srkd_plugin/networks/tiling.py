@@ -111,19 +111,21 @@ def spans(side: int, tile: int, overlap: int, multiple: int = 1) -> Iterator[Spa
         yield Span(start, stop, first, min(side, -(-(stop + overlap) // multiple) * multiple))
 
 
-def spans_of_size(side: int, seen: int, overlap: int) -> Iterator[Span]:
+def spans_of_size(side: int, seen: int, overlap: int, multiple: int = 1) -> Iterator[Span]:
     """Cut a side of an image into tiles that all see the same number of pixels, for models of a fixed size.
 
     Args:
-        side: LQ pixels, at least ``seen``.
-        seen: LQ pixels that a tile sees; more than twice ``overlap``.
+        side: LQ pixels.
+        seen: LQ pixels that a tile sees; a multiple, and at least twice ``overlap`` and one multiple. The image can end
+            before the last tile does: by less than a multiple, or by more if it is smaller than a tile.
         overlap: As in :func:`spans`.
+        multiple: What it sees begins at a multiple of this.
     """
-    start = 0
+    start, latest = 0, max(0, -(-side // multiple) * multiple - seen)
     while start < side:
-        first = max(0, min(start - overlap, side - seen))
+        first = min(max(0, start - overlap) // multiple * multiple, latest)
         last = first + seen
-        stop = side if last == side else last - overlap
+        stop = side if last >= side else last - overlap
         yield Span(start, stop, first, last)
         start = stop
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, Literal, NamedTuple, Optional
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Tiles:
         self.size = _fixed_size(upscaler)
         self._upscaler, self._multiple = upscaler, _multiple(upscaler)
         self.tile = None if tile is None or self.size is not None else -(-tile // self._multiple) * self._multiple
-        if self.size is not None and min(self.size) <= 2 * overlap:
+        if self.size is not None and min(self.size) < 2 * overlap + self._multiple:
             problem = f"the model takes {self.size[0]}x{self.size[1]} only, and tiles overlap by {overlap} on each side"
             raise InputError("--model", upscaler.name, problem, "Export it without --fixed, or larger.")
 
@@ -103,16 +103,16 @@ class Tiles:
 
     def _spans(self, side: int, axis: int) -> Iterator[Span]:
         if self.size is not None:
-            seen = self.size[axis]
-            return spans_of_size(side, seen, self.overlap) if side > seen else iter([Span(0, side, 0, side)])
+            return spans_of_size(side, self.size[axis], self.overlap, self._multiple)
         return spans(side, self.tile or side, self.overlap, self._multiple)
 
     def _filled(self, lq: np.ndarray) -> np.ndarray:
-        """An image that is smaller than the fixed size, with its last row and column repeated."""
+        """What ends with the image before a fixed size is reached, padded as ``run_padded`` does."""
         if self.size is None or lq.shape[-2:] == self.size:
             return lq
-        below, right = self.size[0] - lq.shape[-2], self.size[1] - lq.shape[-1]
-        return np.pad(lq, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
+        (h, w), below, right = lq.shape[-2:], self.size[0] - lq.shape[-2], self.size[1] - lq.shape[-1]
+        mode: Literal["reflect", "edge"] = "reflect" if below < h and right < w else "edge"
+        return np.pad(lq, ((0, 0), (0, 0), (0, below), (0, right)), mode=mode)
 
 
 def tiles_for(upscaler: Upscaler, tile: Optional[int] = None, overlap: Optional[int] = None) -> Tiles:

@@ -95,6 +95,30 @@ def test_a_fixed_size_that_overlaps_use_up_is_refused(tmp_path):
         tiles_for(upscaler, overlap=12)
 
 
+class OfOneSize(TorchUpscaler):
+    """A model in torch that takes one size, as ONNX files can."""
+
+    fixed_size = (96, 104)
+
+    def __call__(self, lq):
+        assert lq.shape[-2:] == self.fixed_size
+        return super().__call__(lq)
+
+
+@pytest.mark.parametrize(("network", "overlap"), [(RRDB, 38), (tiny.SWINIR, 16)])
+def test_tiles_of_one_size_begin_at_multiples_and_are_padded_as_whole_images(network, overlap):
+    net, lq = built(network), image(101, 131)
+    assert np.abs(Tiles(OfOneSize(net, 2), None, overlap)(lq) - TorchUpscaler(net, 2)(lq)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("side", range(1, 70, 3))
+def test_tiles_of_one_size_in_blocks_cover_a_side_once_and_see_what_they_need(side):
+    found = list(spans_of_size(side, 16, 5, 4))
+    assert [n for span in found for n in range(span.start, span.stop)] == list(range(side))
+    assert all(span.last - span.first == 16 and span.first >= 0 and span.first % 4 == 0 for span in found)
+    assert all(span.first <= max(0, span.start - 5) and span.last >= min(side, span.stop + 5) for span in found)
+
+
 @pytest.mark.parametrize("side", range(11, 40))
 def test_tiles_of_one_size_cover_a_side_once_and_see_what_they_need(side):
     found = list(spans_of_size(side, 11, 3))
