@@ -16,6 +16,7 @@ Write a trained network in the formats of other programs, each compared with the
   NAME-x2.safetensors, .pth   weights with the architecture's arguments; srkd upscale needs no options file for them
   NAME-x2.onnx                float32, NCHW, RGB in 0..1; batch, height and width are free
   NAME-x2-int8.onnx           INT8 (--int8): calibrated on training LR images, with the cost of each layer in dB
+  NAME-x2.param, .bin         ncnn, for Real-ESRGAN-ncnn-vulkan and Upscayl; left out where ncnn has not all layers
 
 The options file is read, not run; network_g and scale describe the network. docs/export.md says what reads the files.
 """
@@ -45,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--fixed", type=_size, metavar="HxW", help="write an ONNX file of one input size, too")
     parser.add_argument("--fp16", action="store_true", help="write ONNX with float16 inside, too")
     add_int8_flags(parser)
-    parser.add_argument("--without", nargs="+", default=[], metavar="FORMAT", help="leave formats out: onnx")
+    parser.add_argument("--without", nargs="+", default=[], metavar="FORMAT", help="leave formats out: onnx, ncnn")
     parser.add_argument("--force", action="store_true", help="replace files that are there and of another network")
     add_import_flag(parser)
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.networks.padding import size_multiple
-from srkd_plugin.networks.student_file import StudentFile
+from srkd_plugin.export.job import ExportJob, Written
 from srkd_plugin.runtimes.ncnn_upscaler import INPUT, OUTPUT, NcnnUpscaler, graph_lines, unknown_layers
 from srkd_plugin.utils.extras import require
 from srkd_plugin.utils.files import write_atomically
@@ -27,7 +26,6 @@ TRACED, ALSO = (18, 26), (33, 21)
 """Two LQ sizes that pnnx is told of: with one only, it takes sizes inside the network for constants."""
 MAX_ERROR = 2e-3
 """Largest difference from torch, images being in 0..1; 1/255 is 4e-3."""
-ERROR_KEY = "network_g.type"
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,25 @@ class NcnnModel:
     """Largest difference from torch in float32 on images of :data:`SIZES`, in 0..1."""
 
 
-def convert(student: StudentFile, half: bool = True) -> NcnnModel:
+def write_ncnn(job: ExportJob) -> Iterator[Written]:
+    """Write ``NAME.param`` and ``NAME.bin``.
+
+    Raises:
+        InputError: See :func:`convert`; or they cannot be written.
+    """
+    model = convert(job)
+    param, weights = job.path(".param"), job.path(".bin")
+    write_atomically(weights, model.weights)
+    write_atomically(param, model.param)
+    verified = f"{len(SIZES)} images in ncnn against torch"
+    yield Written("ncnn", (param, weights), verified, model.max_error, tuple(_notes(job, model)), NcnnUpscaler)
+
+
+def convert(job: ExportJob, half: bool = True) -> NcnnModel:
     """Convert a student to ncnn and compare it with torch on random images of several sizes.
 
     Args:
-        student: What is converted.
+        job: The student.
         half: Store the weights of convolutions in float16, as pnnx does unless it is told otherwise; where the result
             then differs by more than :data:`MAX_ERROR`, they are stored in float32 all the same.
 
@@ -58,51 +70,38 @@ def convert(student: StudentFile, half: bool = True) -> NcnnModel:
     """
     pnnx = require("pnnx", "export", "writing ncnn files")
     require("ncnn", "export", "checking ncnn files")
-    net, kind = student.build(), str(student.network["type"])
-    multiple = size_multiple(net, student.channels, student.scale)
-    if multiple is None:
-        problem = f"it makes no images of {student.scale} times the size out of those of {student.channels} channels"
-        raise InputError(ERROR_KEY, kind, problem, "Correct scale, or the network's arguments.")
-    if multiple != 1:
-        problem = f"it takes sides of a multiple of {multiple} only, and ncnn's programs cut images into tiles of any"
-        raise InputError(ERROR_KEY, kind, problem, "Export it as ONNX.")
+    if job.multiple != 1:
+        problem = f"it takes sides of multiples of {job.multiple} only, and ncnn's programs cut images into any tiles"
+        raise _refused(job, problem)
     for storage in (True, False) if half else (False,):
         with tempfile.TemporaryDirectory(prefix="srkd-ncnn-") as folder:
-            param = _run_pnnx(pnnx.EXEC_PATH, net, student, Path(folder), storage)
-            error = _compare(NcnnUpscaler(param), net, student.channels)
+            param = _run_pnnx(pnnx.EXEC_PATH, job, Path(folder), storage)
+            error = _compare(NcnnUpscaler(param), job)
             if error <= MAX_ERROR:
                 return NcnnModel(param.read_bytes(), param.with_suffix(".bin").read_bytes(), storage, error)
-    problem = f"ncnn's result differs from torch's by up to {error:.1e}, more than {MAX_ERROR:.0e}"
-    raise InputError(ERROR_KEY, kind, problem, "Export it as ONNX.")
+    raise _refused(job, f"ncnn's result differs from torch's by up to {error:.1e}, more than {MAX_ERROR:.0e}")
 
 
-def write_ncnn(student: StudentFile, folder: Path, name: str, half: bool = True) -> tuple[Path, Path, NcnnModel]:
-    """Write ``NAME.param`` and ``NAME.bin``, both or none.
-
-    Args:
-        student: What is written.
-        folder: Where; it is made.
-        name: Name of the files; it must say the scale for the programs that read them, e.g. ``edsr-x2``.
-        half: See :func:`convert`.
-
-    Returns:
-        The two files, and what they hold.
-
-    Raises:
-        InputError: As :func:`convert`; or they cannot be written.
-    """
-    model = convert(student, half)
-    param, weights = folder / f"{name}.param", folder / f"{name}.bin"
-    write_atomically(weights, model.weights)
-    try:
-        write_atomically(param, model.param)
-    except BaseException:  # also Ctrl-C: a .bin without its .param is of no use
-        weights.unlink(missing_ok=True)
-        raise
-    return param, weights, model
+def _refused(job: ExportJob, problem: str) -> InputError:
+    return InputError("network_g.type", job.student.network["type"], problem, "Use another format, e.g. ONNX.")
 
 
-def _run_pnnx(program: str, net: nn.Module, student: StudentFile, folder: Path, half: bool) -> Path:
+def _notes(job: ExportJob, model: NcnnModel) -> Iterator[str]:
+    yield f"weights of convolutions are stored as {'float16' if model.half else 'float32'}"
+    scale, channels = job.student.scale, job.student.channels
+    if channels != 3:
+        yield f"it takes {channels} channels; Real-ESRGAN-ncnn-vulkan and Upscayl give 3"
+    if (taken := upscayl_scale(job.name)) != scale:
+        yield f"Upscayl takes it for x{taken}, by its name: choose another --name"
+
+
+def upscayl_scale(name: str) -> int:
+    """SR factor that Upscayl reads from a model's name: by the first of x2, 2x, x3, 3x that is anywhere in it; or 4."""
+    lower = name.lower()
+    return next((scale for scale in (2, 3) if f"x{scale}" in lower or f"{scale}x" in lower), 4)
+
+
+def _run_pnnx(program: str, job: ExportJob, folder: Path, half: bool) -> Path:
     """Trace the network and convert it; pnnx writes half a dozen files beside its input, and a lot to stdout.
 
     Returns:
@@ -110,9 +109,9 @@ def _run_pnnx(program: str, net: nn.Module, student: StudentFile, folder: Path, 
     """
     with warnings.catch_warnings(), torch.no_grad(), _ForNcnn():
         warnings.simplefilter("ignore")  # of sizes that become constants, which the comparison finds; of torch.jit
-        traced = torch.jit.trace(net, torch.full((1, student.channels, *TRACED), 0.5), check_trace=False)
+        traced = torch.jit.trace(job.net, torch.full((1, job.student.channels, *TRACED), 0.5), check_trace=False)
     traced.save(str(folder / "net.pt"))
-    shapes = [f"[1,{student.channels},{h},{w}]f32" for h, w in (TRACED, ALSO)]
+    shapes = [f"[1,{job.student.channels},{h},{w}]f32" for h, w in (TRACED, ALSO)]
     arguments = ["net.pt", f"inputshape={shapes[0]}", f"inputshape2={shapes[1]}", f"fp16={int(half)}"]
     done = subprocess.run(
         [program, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -120,12 +119,11 @@ def _run_pnnx(program: str, net: nn.Module, student: StudentFile, folder: Path, 
     param = folder / "net.ncnn.param"
     if done.returncode != 0 or not param.is_file():
         last = " | ".join(done.stdout.decode(errors="replace").strip().splitlines()[-3:])
-        problem = f"pnnx ended with code {done.returncode}: {last[:300]}"
-        raise InputError(ERROR_KEY, student.network["type"], problem, "Export it as ONNX.")
+        raise _refused(job, f"pnnx ended with code {done.returncode}: {last[:300]}")
     renamed = _rename_blobs(param.read_text("utf-8"))
     missing = unknown_layers(graph_lines(renamed))
     if missing:
-        raise InputError(ERROR_KEY, student.network["type"], f"ncnn has no layer {missing[0]}", "Export it as ONNX.")
+        raise _refused(job, f"ncnn has no layer {missing[0]}")
     param.write_text(renamed, "utf-8")
     return param
 
@@ -159,12 +157,12 @@ def _rename_blobs(param: str) -> str:
 
 
 @torch.no_grad()
-def _compare(upscaler: NcnnUpscaler, net: nn.Module, channels: int) -> float:
+def _compare(upscaler: NcnnUpscaler, job: ExportJob) -> float:
     """Largest difference from the network on random images; infinite where the shapes differ."""
     rng, largest = np.random.default_rng(0), 0.0
     for height, width in SIZES:
-        lq = rng.random((1, channels, height, width), np.float32)
-        expected, found = net(torch.from_numpy(lq)).numpy(), upscaler(lq)
+        lq = rng.random((1, job.student.channels, height, width), np.float32)
+        expected, found = job.net(torch.from_numpy(lq)).numpy(), upscaler(lq)
         if found.shape != expected.shape:
             return float("inf")
         largest = max(largest, float(np.abs(found - expected).max()))  # NaN stays
