@@ -21,6 +21,7 @@ COMMANDS = {
     "cache": "make, repair and describe teacher caches",
     "teacher": "measure a teacher; convert EDSR's official weights",
     "export": "write a trained network for other programs: ONNX and others, each file verified",
+    "profile": "say what a student costs beside its teacher: MACs, memory, latency",
     "compare": "compare the SR images of several systems: PSNR and crops",
     "upscale": "upscale images and folders with a finished model",
     "table": "train and compare methods over seeds",
