@@ -19,7 +19,7 @@ the notes below the tables say so. Sizes are WIDTHxHEIGHT.
 EXAMPLES = """\
 srkd profile -opt options/distill_cl_l1.yml
 srkd profile -opt options/distill_cl_l1.yml --size 3840x2160 --no-latency
-# and an INT8 file that srkd export wrote
+# and an exported INT8 file
 srkd profile -opt options/distill_cl_l1.yml --lq 640x360 --model exported/student-x2-int8.onnx --json profile.json
 """
 

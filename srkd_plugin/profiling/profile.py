@@ -60,7 +60,7 @@ class NetworkProfile:
     receptive_field: Optional[int]
     """LQ pixels to each side; None where it is that of the whole image, or too large to be measured."""
     costs: tuple[Cost, ...]
-    """For each SR size."""
+    """One for each SR size."""
 
 
 @dataclass(frozen=True)
