@@ -50,7 +50,7 @@ def load_student(opt: Mapping[str, Any], file: Path, param_key: Optional[str] = 
     Args:
         opt: The options; ``network_g``, ``scale`` and what is known of the run are read.
         file: Its weights: BasicSR's ``.pth``, or safetensors.
-        param_key: Key of the state dict in the file; None: the first of ``KNOWN_KEYS`` that it has, ``params_ema`` first.
+        param_key: Key of the state dict in the file; None: the first of ``KNOWN_KEYS`` that it has: EMA first.
 
     Returns:
         The student with no facts yet, the multiple of which its input's sides must be, and a line that says which
