@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.distill.samples import Part, parts
 from srkd_plugin.distill.step_losses import StepLosses
+from srkd_plugin.distill.student_start import cut_student
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
@@ -21,9 +22,8 @@ from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
-from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.weights_file import student_weights
-from srkd_plugin.options import reader, sections
+from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
 from srkd_plugin.training import stop_signals
@@ -62,7 +62,7 @@ class DistillModel(ResumableModel):
         set_tf32(ours.run.tf32)
         self.amp = MixedPrecision(ours.amp, self.device)
         self.step_losses = self._build_step_losses(options)
-        self._initialise_student(ours)
+        self._initialise_student(options)
         self.trained_student = TrainedStudent(ours.student)
         if self.trained_student.prepare(self.get_bare_model(self.net_g)):
             # once more: DDP makes the ranks' parameters equal, and looks for those that it averages, when it wraps
@@ -94,13 +94,12 @@ class DistillModel(ResumableModel):
             step_losses.connectors.wrap(self.model_to_device)
         return step_losses
 
-    def _initialise_student(self, ours: sections.PluginOptions) -> None:
-        """Cut the student from the teacher, before SRModel copies it for EMA. Loaded weights are left alone."""
-        path = self.opt["path"]
-        if ours.student.init != "teacher_slice" or path.get("resume_state") or path.get("pretrain_network_g"):
-            return
-        cut_from_teacher(self.get_bare_model(self.net_g), self.step_losses.source.teacher_network())
-        get_root_logger().info("The student starts as a slice of the teacher (student.init: teacher_slice).")
+    def _initialise_student(self, options: RunOptions) -> None:
+        """Cut the student, before SRModel copies it for EMA. Loaded weights are left alone."""
+        path, student = self.opt["path"], self.get_bare_model(self.net_g)
+        has_weights = path.get("resume_state") or path.get("pretrain_network_g")
+        if options.ours.student.init == "teacher_slice" and not has_weights:
+            get_root_logger().info(cut_student(student, options, self.step_losses.source))
 
     def _student_weights(self) -> Mapping[str, Tensor]:
         """Those of the plain network, whatever trains beside it."""

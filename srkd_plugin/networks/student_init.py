@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from basicsr.archs.arch_util import ResidualBlockNoBN
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.networks.channel_groups import ChannelGroups
 
 Tree = dict[str, Optional["Tree"]]
 """Names of a state dict, split at the dots; None is a tensor."""
+
+Kept = Callable[[str, int, int], Optional[Tensor]]
+"""Gives which channels of a weight's dimension stay, by name, dimension and number; None: the first."""
 
 VALUE_RANGE = ("img_range", "mean")
 """Attributes of BasicSR's EDSR and RCAN that are no part of their weights and change what these mean."""
 
 
 @torch.no_grad()
-def cut_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
-    """Give the student the first channels of each layer of the teacher, and evenly spread blocks of its lists.
+def cut_from_teacher(student: nn.Module, teacher: nn.Module, strongest_on: Optional[Tensor] = None) -> None:
+    """Give the student a part of the channels of each layer of the teacher, and evenly spread blocks of its lists.
 
     Entries correspond by name. Where a name counts modules of a list (``body.3``), block i of n takes that of index
     floor(i * m / n) of the teacher's m: every other one if m = 2n. The first outputs of a convolution before a pixel
     shuffle are those of the first channels, since r*r outputs in a row make one channel. A student of the teacher's own
     sizes becomes the teacher.
+
+    The channels are the first ones; or those of largest L1 norm in the blocks that stay, the same wherever they are
+    added (:class:`~srkd_plugin.networks.channel_groups.ChannelGroups`).
 
     Known as a strong baseline: CSD's issue tracker reports that a student which starts so and learns from L1 alone
     gets almost all of CSD's gain.
@@ -39,6 +46,8 @@ def cut_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     Args:
         student: The bare student; its weights are overwritten.
         teacher: The bare teacher, on any device.
+        strongest_on: Inputs, ``(N, C, h, w)``, on which the teacher runs once so that its channels of largest norm can
+            be found; None: the first channels are taken.
 
     Raises:
         OptionsError: The student is no part of the teacher; its weights are as they were.
@@ -48,7 +57,8 @@ def cut_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     _check_value_range(student, teacher)
     expected, found = student.state_dict(), teacher.state_dict()
     names = match_names(expected, found)
-    weights = {name: _cut(name, found[names[name]], expected[name].shape) for name in expected}
+    kept = _first if strongest_on is None else _strongest(teacher, strongest_on, {n: found[n] for n in names.values()})
+    weights = {name: _cut(name, names[name], found[names[name]], expected[name].shape, kept) for name in expected}
     for name, factor in _residual_factors(student, teacher, names).items():
         for kind in ("weight", "bias"):
             weights[f"{name}.conv2.{kind}"] = factor * weights[f"{name}.conv2.{kind}"]
@@ -107,7 +117,18 @@ def _pair_children(student: Tree, teacher: Tree, where: str) -> list[tuple[str, 
     return [(name, name) for name in student]
 
 
-def _cut(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+def _first(name: str, dim: int, count: int) -> None:
+    return None
+
+
+def _strongest(teacher: nn.Module, lq: Tensor, weights: Mapping[str, Tensor]) -> Kept:
+    device = next(iter(weights.values())).device
+    groups = ChannelGroups(teacher, lq.to(device))
+    return lambda name, dim, count: groups.strongest(name, dim, count, weights)
+
+
+def _cut(name: str, others: str, tensor: Tensor, shape: torch.Size, kept: Kept) -> Tensor:
+    """The part of a teacher's tensor that the student has under ``name`` and the teacher under ``others``."""
     if tensor.shape == shape:
         return tensor
     fits = tensor.dim() == len(shape) and all(n <= m for n, m in zip(shape, tensor.shape))
@@ -115,7 +136,13 @@ def _cut(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
         raise _misfit(f"{name} is {tuple(shape)} in the student, which is no part of {tuple(tensor.shape)}")
     if len(shape) == 2:
         raise _misfit(f"{name} is {tuple(shape)} in the student and {tuple(tensor.shape)}; linear layers are not cut")
-    return tensor[tuple(slice(n) for n in shape)]
+    for dim, (count, size) in enumerate(zip(shape, tensor.shape)):
+        if count < size:
+            index = kept(others, dim, count)
+            tensor = (
+                tensor.narrow(dim, 0, count) if index is None else tensor.index_select(dim, index.to(tensor.device))
+            )
+    return tensor
 
 
 def _residual_factors(student: nn.Module, teacher: nn.Module, names: Mapping[str, str]) -> dict[str, float]:

@@ -45,6 +45,7 @@ from srkd_plugin.options.sections import (
     AugmentSection,
     CacheSection,
     CheckpointsSection,
+    CutFromSection,
     GradNormLogSection,
     NonfiniteSection,
     PathSection,
@@ -57,7 +58,7 @@ from srkd_plugin.options.sections import (
     TrainSetSection,
 )
 from srkd_plugin.options.terms import read_terms
-from srkd_plugin.options.validate import check_section
+from srkd_plugin.options.validate import check_nested, check_section
 
 TOP_KEYS = own_keys("")
 TRAIN_KEYS = own_keys("train")
@@ -142,8 +143,8 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     """
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
-    student = check_section(StudentSection, "student", _given(opt, "student"))
-    samples = _samples(train)
+    student = _student(_given(opt, "student"))
+    samples = check_nested(SamplesSection, "train.samples", _given(train, "samples"), augment=AugmentSection)
     # reasons of their own for a run of ours: none of them needs a term
     if student.init == "random" and not student.reparameterize and not samples.adds_inputs:
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
@@ -165,12 +166,15 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     )
 
 
-def _samples(train: Mapping[str, Any]) -> SamplesSection:
-    key, section = "train.samples", _given(train, "samples")
-    if isinstance(section, Mapping) and "augment" in section:
-        augment = check_section(AugmentSection, f"{key}.augment", _given(section, "augment"))
-        section = {**section, "augment": augment}
-    return check_section(SamplesSection, key, section)
+def _student(section: Any) -> StudentSection:
+    student = check_nested(StudentSection, "student", section, cut_from=CutFromSection)
+    if student.cut_from is not None:
+        _network("student.cut_from.network_g", student.cut_from.network_g)
+    for key in ("by", "cut_from"):
+        if student.init == "random" and section.get(key) is not None:
+            problem = "it is of a student that is a slice, and this one starts with random weights"
+            raise OptionsError(f"student.{key}", section[key], problem, "Write init: teacher_slice, or remove it.")
+    return student
 
 
 def _given(section: Mapping[str, Any], key: str) -> Any:

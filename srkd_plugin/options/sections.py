@@ -44,12 +44,28 @@ class TeacherSection(Section):
     """Run the teacher through torch.compile."""
 
 
+class CutFromSection(Section):
+    """``student.cut_from``: another network that the student is cut from, e.g. a larger student of an earlier run."""
+
+    network_g: dict[str, Any]
+    """The network, as ``network_g`` of its own run describes it."""
+    pretrain_network_g: str
+    """File of its weights."""
+    param_key_g: Optional[str] = "params"
+    """Key of the state dict in that file; none for a bare state dict."""
+
+
 class StudentSection(Section):
     """``student``: how the student starts and runs. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
 
     init: Literal["random", "teacher_slice"] = "random"
-    """``random``, or ``teacher_slice``: the teacher's first channels and evenly spread blocks. A run that uses the
+    """``random``, or ``teacher_slice``: a part of the teacher's channels, and evenly spread blocks. A run that uses the
     teacher for this alone needs no ``train.distill_opt``."""
+    by: Literal["first", "magnitude"] = "first"
+    """Which channels a slice has: the ``first``, or those of largest L1 norm (``magnitude``), the same wherever they
+    are added, and whole groups of a pixel shuffle."""
+    cut_from: Optional[CutFromSection] = None
+    """The network that the slice is cut from in the teacher's place."""
     compile: bool = False
     """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
     reparameterize: bool = False
@@ -178,6 +194,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("network_t", NetworkSection),
     ("teacher", TeacherSection),
     ("student", StudentSection),
+    ("student.cut_from", CutFromSection),
     ("path", PathSection),
     ("checkpoints", CheckpointsSection),
     ("datasets.train", TrainSetSection),

@@ -70,6 +70,27 @@ def check_section(model: type[SectionT], key: str, values: Any) -> SectionT:
     raise OptionsError(where, values.get(name), _problem(first), _remedy(first, values.get(name)))
 
 
+def check_nested(model: type[SectionT], key: str, values: Any, **parts: type[BaseModel]) -> SectionT:
+    """Read a section that has sections in it, so that an error names the key inside.
+
+    Args:
+        model: What the section may hold.
+        key: Path of the section.
+        values: What it holds.
+        **parts: Models of the sections in it; those that are left out, or ``~``, have their defaults.
+
+    Raises:
+        OptionsError: As :func:`check_section`.
+    """
+    if isinstance(values, Mapping):
+        given = {name: value for name, value in values.items() if name not in parts or value is not None}
+        read = {
+            name: check_section(part, f"{key}.{name}", given[name]) for name, part in parts.items() if name in given
+        }
+        values = {**given, **read}
+    return check_section(model, key, values)
+
+
 def refuse_nonfinite(key: str, value: Any) -> None:
     """Refuse NaN and infinity wherever they are.
 

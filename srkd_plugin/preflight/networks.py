@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -14,6 +15,7 @@ from basicsr.utils.logger import initialized_logger
 from torch import nn
 
 from srkd_plugin.distill.step_losses import StepLosses
+from srkd_plugin.distill.student_start import cut_student
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.distill.trained_student import TrainedStudent
@@ -21,7 +23,6 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses.vgg_weights import nothing_downloaded
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
-from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options.run_options import RunOptions
@@ -44,12 +45,13 @@ def check_networks(options: RunOptions) -> None:
     with trial() as downloads:
         channels, trained_at = options.lq_shape
         check_losses(options.stock.train, ours.terms, channels, options.stock.train_set.gt_size)
-        source = find_source(dataclasses.replace(options, ours=ours))
+        plain_options = dataclasses.replace(options, ours=ours)
+        source = find_source(plain_options)
         source.build(torch.device("cpu"))
         student = build_described("network_g", opt["network_g"])
         check_student_weights(opt, student)
-        if ours.student.init == "teacher_slice":
-            cut_from_teacher(student, source.teacher_network())
+        if ours.student.init == "teacher_slice" and not (ours.student.cut_from and _goes_on(opt)):
+            cut_student(student, plain_options, source)
         TrainedStudent(ours.student).prepare(student)
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
         scale = options.stock.run.scale
@@ -63,6 +65,13 @@ def check_networks(options: RunOptions) -> None:
                 raise
             _run_small_batch(options, step_losses, student, trained_at)  # a network that needs more to look at
     options.warn(downloads)
+
+
+def _goes_on(opt: Mapping[str, Any]) -> bool:
+    """Whether a run takes on a training state, and with it a student that has been cut."""
+    path = opt["path"]
+    states = Path(path["training_states"]).glob("*.state") if opt["auto_resume"] else ()
+    return path.get("resume_state") is not None or any(True for _ in states)
 
 
 @contextmanager

@@ -138,7 +138,10 @@ RULES = (
         "the run that is resumed trains its convolutions the other way",
         f"Write {{before}}, {ANEW}",
     ),
-    Rule("student.init", "is ignored", "it is for the start of a run; to get it, start a new run under another name"),
+    *(
+        Rule(key, "is ignored", "it is for the start of a run; to get it, start a new run under another name")
+        for key in ("student.init", "student.by", "student.cut_from*")
+    ),
     Rule(
         "train.distill_opt.*",
         "takes effect",

@@ -197,9 +197,87 @@ def test_a_resumed_run_goes_on_with_what_it_learnt(opt, tmp_path):
         assert all(torch.equal(found[k], expected[k]) for k in expected)
 
 
+def strongest_first(file):
+    """The tiny teacher with its last channels zero but for small numbers: others than the first are the strongest."""
+    state = torch.load(file)
+    for weights in state.values():
+        weights["conv_first.weight"][:4] *= 1e-3
+    return state
+
+
+def test_the_strongest_channels_in_a_run(opt, tmp_path):
+    torch.save(strongest_first(opt["path"]["pretrain_network_t"]), tmp_path / "t.pth")
+    opt["path"]["pretrain_network_t"] = str(tmp_path / "t.pth")
+    opt["student"]["by"] = "magnitude"
+    run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))
+    model = make(opt, tmp_path)
+    expected, teacher = build_network(dict(tiny.STUDENT)), model.step_losses.source.teacher.net
+    cut_from_teacher(expected, teacher, strongest_on=torch.zeros(1, 3, 8, 8))
+    for net in (model.net_g, model.net_g_ema):
+        assert all(torch.equal(net.state_dict()[k], v) for k, v in expected.state_dict().items())
+    assert not torch.equal(model.net_g.conv_first.weight, teacher.conv_first.weight[:8])
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """Options of a student between the teacher and ``network_g``, and its weights."""
+    section = {**tiny.STUDENT, "num_feat": 10, "num_block": 2}
+    torch.manual_seed(5)
+    torch.save({"params_ema": build_network(dict(section)).state_dict()}, tmp_path / "larger.pth")
+    return {"network_g": section, "pretrain_network_g": str(tmp_path / "larger.pth"), "param_key_g": "params_ema"}
+
+
+@pytest.mark.parametrize("by", ["first", "magnitude"])
+@pytest.mark.parametrize("teacher", ["terms", "none"])
+def test_a_student_cut_from_another_student(opt, tmp_path, larger, by, teacher):
+    """It is that network's slice, whatever the teacher; without terms no teacher is needed."""
+    opt["student"].update(by=by, cut_from=larger)
+    if teacher == "none":
+        del opt["train"]["distill_opt"], opt["network_t"]
+        opt["path"]["pretrain_network_t"] = None
+    run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))
+    expected, other = build_network(dict(tiny.STUDENT)), build_network(dict(larger["network_g"]))
+    other.load_state_dict(torch.load(larger["pretrain_network_g"])["params_ema"])
+    cut_from_teacher(expected, other, torch.zeros(1, 3, 8, 8) if by == "magnitude" else None)
+    model = make(opt, tmp_path)
+    for net in (model.net_g, model.net_g_ema):
+        assert all(torch.equal(net.state_dict()[k], v) for k, v in expected.state_dict().items())
+    assert ("l_contrastive" in train(model, [1])) == (teacher == "terms")
+
+
+def test_a_resumed_run_needs_the_network_that_it_was_cut_from_no_more(opt, tmp_path, larger):
+    opt["student"]["cut_from"] = larger
+    first = tiny.model(opt, tmp_path)
+    train(first, [1, 2])
+    first.save(0, 2)
+    (tmp_path / "larger.pth").unlink()
+    opt = tiny.parsed(opt, tmp_path)
+    with pytest.raises(OptionsError, match=r"student.cut_from.pretrain_network_g = '.*larger.pth': there is no such"):
+        run_checks.check(copy.deepcopy(opt))
+    run_checks.check({**copy.deepcopy(opt), "auto_resume": True})
+
+
+CUT_FROM = {"network_g": dict(tiny.STUDENT), "pretrain_network_g": "s.pth"}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"student": {"init": "teacher_slice", "by": "size"}}, "student.by = 'size': Input should be 'first' or 'mag"),
+        ({"student": {"by": "magnitude"}}, "student.by = 'magnitude': it is of a student that is a slice"),
+        ({"student": {"cut_from": CUT_FROM}}, "it is of a student that is a slice, and this one starts with random"),
+        (
+            {"student": {"init": "teacher_slice", "cut_from": {"network_g": {}}}},
+            "student.cut_from.pretrain_network_g is missing: it is required",
+        ),
+        (
+            {"student": {"init": "teacher_slice", "cut_from": {**CUT_FROM, "network_g": {}}}},
+            "student.cut_from.network_g.type is missing: the name of an architecture is expected",
+        ),
+        (
+            {"student": {"init": "teacher_slice", "cut_from": CUT_FROM}},
+            "student.cut_from.pretrain_network_g = 's.pth': there is no such file",
+        ),
         ({"student": {"init": "slice"}}, "student.init = 'slice': Input should be 'random' or 'teacher_slice'"),
         ({"student": {"int": "random"}}, "student.int = 'random': unknown key. Did you mean 'init'?"),
         ({"student": "teacher_slice"}, "student = 'teacher_slice': a section of keys is expected"),
@@ -216,3 +294,11 @@ def test_bad_options_are_one_line_before_the_run(opt, tmp_path, change, says):
     with pytest.raises(OptionsError) as caught:
         run_checks.check(tiny.parsed(opt, tmp_path))
     assert says in str(caught.value)
+
+
+def test_another_network_that_does_not_fit_is_named(opt, tmp_path, larger):
+    opt["student"]["cut_from"], opt["network_g"]["num_feat"] = larger, 12
+    with pytest.raises(OptionsError) as caught:
+        run_checks.check(tiny.parsed(opt, tmp_path))
+    assert str(caught.value).startswith("student.cut_from = 'EDSR': conv_first.weight is (12, 3, 3, 3) in the student")
+    assert "the teacher is here the network that the student is cut from" in str(caught.value)

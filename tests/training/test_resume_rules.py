@@ -28,6 +28,8 @@ def difference(key, before, now, situation=AT_100):
         ("train.warmup_iter", MISSING, 200, "is refused"),
         ("train.amp.init_scale", 8.0, 16.0, "is ignored"),
         ("student.init", "random", "teacher_slice", "is ignored"),
+        ("student.by", "first", "magnitude", "is ignored"),
+        ("student.cut_from.pretrain_network_g", "a.pth", "b.pth", "is ignored"),
         ("student.reparameterize", False, True, "is refused"),
         ("train.ema_decay", 0.9, 0.99, "takes effect"),
         ("of_somebody_else.key", MISSING, 1, "takes effect"),

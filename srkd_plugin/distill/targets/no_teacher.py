@@ -21,7 +21,8 @@ class NoTeacher(TargetSource):
     def fits(cls, options: RunOptions) -> bool:
         """Whether a run's options have no use for a teacher."""
         ours = options.ours
-        return not ours.network_t and not ours.terms and ours.student.init == "random"
+        needs_teacher = ours.student.init == "teacher_slice" and ours.student.cut_from is None
+        return not ours.network_t and not ours.terms and not needs_teacher
 
     def describe(self) -> dict[str, Any]:
         """Say that there is none."""
