@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.export import int8, ncnn_model, onnx_file, onnx_half, weights
+from srkd_plugin.export import int8, ncnn_file, onnx_file, onnx_half, weights
 from srkd_plugin.export.job import ExportJob, Wishes, Written
 from srkd_plugin.utils.extras import require
 
@@ -38,7 +38,7 @@ FORMATS: Mapping[str, Format] = {
     "onnx": Format(onnx_file.write_float32, _always, ("onnx", "onnxruntime")),
     "fp16": Format(onnx_half.write_float16, lambda wishes: wishes.fp16, ("onnx", "onnxruntime")),
     "int8": Format(int8.write_int8, lambda wishes: wishes.int8 is not None, ("onnx", "onnxruntime")),
-    "ncnn": Format(ncnn_model.write_ncnn, _always, ("pnnx", "ncnn"), where_possible=True),
+    "ncnn": Format(ncnn_file.write_ncnn, _always, ("pnnx", "ncnn"), where_possible=True),
 }
 """Formats by the names that ``--without`` takes. One may use what those before it have left in ``ExportJob.made``."""
 

@@ -14,7 +14,7 @@ import torch
 
 from srkd_plugin.errors import InputError, OptionsError
 from srkd_plugin.export.job import ExportJob
-from srkd_plugin.export.ncnn_model import write_ncnn
+from srkd_plugin.export.ncnn_file import write_ncnn
 from srkd_plugin.export.onnx_file import float32_graph
 from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.profiling.timing import Step

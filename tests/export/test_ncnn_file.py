@@ -10,7 +10,7 @@ from tiny import SWINIR
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.export.job import ExportJob
-from srkd_plugin.export.ncnn_model import MAX_ERROR, convert, upscayl_scale, write_ncnn
+from srkd_plugin.export.ncnn_file import MAX_ERROR, convert, upscayl_scale, write_ncnn
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.student_file import StudentFile
