@@ -17,6 +17,7 @@ Write a trained network in the formats of other programs, each compared with the
   NAME-x2.onnx                float32, NCHW, RGB in 0..1; batch, height and width are free
   NAME-x2-int8.onnx           INT8 (--int8): calibrated on training LR images, with the cost of each layer in dB
   NAME-x2.param, .bin         ncnn, for Real-ESRGAN-ncnn-vulkan and Upscayl; left out where ncnn has not all layers
+  card.json, card.md          run, teacher, files, PSNR and SSIM on the sets of --test, latency, versions
 
 The options file is read, not run; network_g and scale describe the network. docs/export.md says what reads the files.
 """
@@ -24,6 +25,8 @@ EXAMPLES = """\
 srkd export -opt options/distill_cl_l1.yml --out exported
 srkd export -opt options/distill_cl_l1.yml --weights experiments/student/models/net_g_100000.pth --out exported --fp16
 srkd export -opt options/distill_cl_l1.yml --out exported --int8 --calibrate DIV2K_train_LR_bicubic_X2_sub.lmdb
+# with figures of every format on the card; sets are folders with HR and LR_bicubic, or HR:LR
+srkd export -opt options/distill_cl_l1.yml --out exported --test datasets/Set5 datasets/Set14/HR:datasets/Set14/LR
 # for a target that takes one size only
 srkd export -opt options/distill_cl_l1.yml --out exported --fixed 540x960
 """
@@ -46,6 +49,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--fixed", type=_size, metavar="HxW", help="write an ONNX file of one input size, too")
     parser.add_argument("--fp16", action="store_true", help="write ONNX with float16 inside, too")
     add_int8_flags(parser)
+    parser.add_argument(
+        "--test",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="benchmark sets to measure each format on: folders, or HR:LR",
+    )
     parser.add_argument("--without", nargs="+", default=[], metavar="FORMAT", help="leave formats out: onnx, ncnn")
     parser.add_argument("--force", action="store_true", help="replace files that are there and of another network")
     add_import_flag(parser)
@@ -62,7 +72,10 @@ def _run(args: argparse.Namespace) -> int:
         if name not in OPTIONAL:
             raise InputError("--without", name, "it is no format that can be left out", nearest(name, OPTIONAL))
     wishes = Wishes(args.fixed, args.fp16, int8_wish(args), tuple(args.without))
-    export_student(ExportRequest(args.opt, args.weights, args.out, args.name, args.param_key, wishes, args.force))
+    named = {"weights": args.weights, "name": args.name, "param_key": args.param_key}
+    export_student(
+        ExportRequest(args.opt, out=args.out, **named, wishes=wishes, tests=tuple(args.test), force=args.force)
+    )
     return 0
 
 

@@ -6,7 +6,7 @@ measurement tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -15,16 +15,13 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import torch
 from basicsr.metrics import calculate_psnr
-from basicsr.utils import img2tensor, tensor2img
 from tqdm import tqdm
 
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError
-from srkd_plugin.images.decode import ImageFault, decode_bgr
-from srkd_plugin.images.find_pairs import check_template, find_pairs
-from srkd_plugin.images.listing import say
+from srkd_plugin.evaluate.benchmark import PairSet, super_resolve
+from srkd_plugin.images.find_pairs import check_template
 from srkd_plugin.images.matlab_resize import upscale
-from srkd_plugin.images.pairs import GT, LQ, ImagePairs
 from srkd_plugin.networks.spandrel_arch import SpandrelModel
 from srkd_plugin.networks.teacher import Teacher, build_teacher, runs_on
 from srkd_plugin.options import reader, safe_yaml, sections
@@ -42,10 +39,6 @@ CLEARLY = 0.5
 """dB by which a variant must be better to be named."""
 PROBE = 64
 """Side of the image that the teacher is tried on: a multiple of the windows in use."""
-OPTIONS = {GT: "--gt", LQ: "--lq"}
-
-Images = tuple[np.ndarray, np.ndarray]
-"""LR and HR, BGR uint8."""
 
 
 @dataclass
@@ -147,7 +140,7 @@ def verify_teacher(
     ours, scale = reader.read_plugin_sections(opt), opt["scale"]
     reader.require_network_t(opt)
     check_template("filename_tmpl", filename_tmpl)
-    pairs = _Pairs(hr, lr, scale, filename_tmpl)
+    pairs = PairSet(hr, lr, scale, filename_tmpl)
     teacher = build_teacher(ours, device)
     if isinstance(teacher.net, SpandrelModel):
         teacher.net.check_scale(scale)
@@ -174,39 +167,7 @@ def _refuse_gray(teacher: Teacher) -> None:
         raise InputError("network_t", type(teacher.net).__name__, problem, remedy)
 
 
-class _Pairs:
-    """LR and HR of a set; checked for names that pair before anything is measured."""
-
-    def __init__(self, hr: Path, lr: Path, scale: int, filename_tmpl: str = "{}") -> None:
-        self._images: ImagePairs = find_pairs(OPTIONS, {GT: hr, LQ: lr}, filename_tmpl)
-        self._scale = scale
-        say(self._images.left_out)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __iter__(self) -> Iterator[Images]:
-        for index in sorted(range(len(self)), key=self._images.name):
-            yield self._read(index)
-
-    def smallest(self) -> Images:
-        """The pair with the fewest pixels."""
-        return min(self, key=lambda pair: pair[0].size)
-
-    def _read(self, index: int) -> Images:
-        name = self._images.name(index)
-        try:
-            lr, hr = (decode_bgr(self._images.read(side, index)) for side in (LQ, GT))
-        except ImageFault as fault:
-            raise InputError("image", name, str(fault), "Run srkd prepare verify on the set.") from fault
-        h, w = (side * self._scale for side in lr.shape[:2])
-        if any(not 0 <= side - wanted < self._scale for side, wanted in zip(hr.shape[:2], (h, w))):
-            problem = f"LR is {lr.shape[:2]} and HR {hr.shape[:2]}, which is not x{self._scale}"
-            raise InputError("image", name, problem, "Run srkd prepare verify on the set.")
-        return lr, np.ascontiguousarray(hr[:h, :w])
-
-
-def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) -> TeacherReport:
+def _measure(teacher: Teacher, pairs: PairSet, scale: int, device: torch.device) -> TeacherReport:
     figures = []
     for lr, hr in tqdm(pairs, total=len(pairs), desc="teacher"):
         sr = _super_resolve(teacher, lr, scale, device)
@@ -222,9 +183,7 @@ def _measure(teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device) 
 
 
 def _super_resolve(teacher: Teacher, lr: np.ndarray, scale: int, device: torch.device) -> np.ndarray:
-    """Super-resolve BGR uint8 to BGR uint8, as BasicSR's validation does it."""
-    tensor = img2tensor(lr.astype(np.float32) / 255.0, bgr2rgb=True, float32=True)
-    return tensor2img(teacher.upscale(tensor[None].to(device), scale).cpu())
+    return super_resolve(lambda image: teacher.upscale(image.to(device), scale), lr)
 
 
 def _judge(report: TeacherReport) -> None:
@@ -239,7 +198,7 @@ def _judge(report: TeacherReport) -> None:
 
 
 def _find_better_variants(
-    ours: sections.PluginOptions, teacher: Teacher, pairs: _Pairs, scale: int, device: torch.device
+    ours: sections.PluginOptions, teacher: Teacher, pairs: PairSet, scale: int, device: torch.device
 ) -> list[str]:
     """Names of other arguments of EDSR that make the teacher clearly better, on the smallest image."""
     lr, hr = pairs.smallest()

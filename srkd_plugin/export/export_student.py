@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from srkd_plugin.errors import InputError
+from srkd_plugin.evaluate.benchmark import Benchmark, find_benchmark
+from srkd_plugin.export.card import make_card, write_card
 from srkd_plugin.export.formats import choose, write_all
 from srkd_plugin.export.job import ExportJob, Wishes, Written
 from srkd_plugin.export.staging import move_into, staged
@@ -17,7 +20,7 @@ from srkd_plugin.export.weights import is_same
 from srkd_plugin.networks.student_file import StudentFile, read_student
 from srkd_plugin.options import safe_yaml
 from srkd_plugin.utils.byte_sizes import readable_size
-from srkd_plugin.utils.files import require_file
+from srkd_plugin.utils.files import read_json, require_file
 from srkd_plugin.utils.names import require_plain_name
 
 
@@ -33,6 +36,8 @@ class ExportRequest:
     """What the files' names begin with; None: the options' name."""
     param_key: Optional[str] = None
     wishes: Wishes = field(default_factory=Wishes)
+    tests: tuple[str, ...] = ()
+    """Benchmark sets for the card, see :func:`srkd_plugin.evaluate.benchmark.find_benchmark`."""
     force: bool = False
     """Replace the files of another student."""
 
@@ -60,6 +65,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     require_plain_name("--name", given, "the files")
     name = f"{given}-x{student.scale}"
     chosen, left_out = choose(request.wishes)
+    benchmarks = _benchmarks(request.tests, student)
     others = _files_of_others(request.out, name, student)
     if others and not request.force:
         problem = f"{others[0].name} is there, and is not of this student"
@@ -72,7 +78,10 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
         for one in write_all(job, chosen, say):
             written.append(one)
             say(describe(one))
-        return list(_moved(request.out, written, others, say))
+        card = make_card(job, written, benchmarks)
+        for line in _figures(card):
+            say(line)
+        return list(_moved(request.out, written, write_card(folder, card), others, say))
 
 
 def describe(one: Written) -> str:
@@ -83,12 +92,33 @@ def describe(one: Written) -> str:
     return "\n".join([*lines, *(f"  note: {note}" for note in one.notes)])
 
 
-def _moved(out: Path, written: list[Written], others: list[Path], say: Callable[[str], None]) -> Iterator[Written]:
+def _benchmarks(given: tuple[str, ...], student: StudentFile) -> list[Benchmark]:
+    if given and student.channels != 3:
+        problem = f"benchmarks are RGB, and the network takes {student.channels} channels"
+        raise InputError("--test", given[0], problem, "Leave --test out.")
+    found = [find_benchmark(one, student.scale) for one in given]
+    for name in (names := [one.name for one in found]):
+        if names.count(name) > 1:
+            raise InputError("--test", name, "two sets have this name", "Give each once, in folders of their names.")
+    return found
+
+
+def _figures(card: Mapping[str, Any]) -> Iterator[str]:
+    for name, figures in card["benchmarks"].items():
+        of_formats = {key: value for key, value in figures.items() if key != "images"}
+        yield f"{name}, PSNR in dB (Y): " + ", ".join(f"{key} {one['psnr']:.3f}" for key, one in of_formats.items())
+
+
+def _moved(
+    out: Path, written: list[Written], card: list[Path], others: list[Path], say: Callable[[str], None]
+) -> Iterator[Written]:
     moved = move_into(out, [file for one in written for file in one.files])
     kept = len(moved) - sum(moved)
     say(f"{sum(moved)} files written to {out}" + (f", {kept} were there, the same" if kept else ""))
+    move_into(out, card)
+    say(f"card: {out / card[-1].name}")
     here = [replace(one, files=tuple(out / file.name for file in one.files)) for one in written]
-    ours = {file.name for one in here for file in one.files}
+    ours = {file.name for file in card} | {file.name for one in here for file in one.files}
     for file in others:
         if file.name not in ours:
             say(f"still there, and not of this student: {file}")
@@ -96,10 +126,16 @@ def _moved(out: Path, written: list[Written], others: list[Path], say: Callable[
 
 
 def _files_of_others(out: Path, name: str, student: StudentFile) -> list[Path]:
-    """Files in a folder that have a student's name and are not known to be of it: by its .safetensors file."""
-    files = sorted(file for file in out.glob(f"{glob.escape(name)}[.-]*") if not file.name.endswith(".lock"))
-    known = out / f"{name}.safetensors"
+    """Files in a folder that are not known to be of a student: by its .safetensors file, and by the name on a card."""
+    files = sorted(out.glob(f"{glob.escape(name)}[.-]*"))
+    with suppress(InputError):  # it is not there, or not readable: the files are of nobody known
+        files = [] if files and is_same(read_student(out / f"{name}.safetensors"), student) else files
+    card = out / "card.json"
+    return [*files, card] if card.exists() and _name_on(card) != name else files
+
+
+def _name_on(card: Path) -> Optional[str]:
     try:
-        return [] if files and is_same(read_student(known), student) else files
-    except InputError:
-        return files
+        return str(read_json(card)["name"])
+    except (InputError, KeyError, TypeError):
+        return None

@@ -25,7 +25,8 @@ def write_weights(job: ExportJob) -> Iterator[Written]:
         if not is_same(read, job.student):
             raise InputError("--out", path.name, "what was written reads as another student", "Is the disk damaged?")
         verified = "read back: the same weights and arguments, bit for bit"
-        yield Written(f"torch {suffix}", (path,), verified, 0.0, (), _open)
+        # both have the same weights: the first one is run for them
+        yield Written(f"torch {suffix[1:]}", (path,), verified, 0.0, (), _open if suffix == SUFFIXES[-1] else None)
 
 
 def is_same(one: StudentFile, other: StudentFile) -> bool:

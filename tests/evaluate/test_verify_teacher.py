@@ -12,10 +12,12 @@ import tiny
 import torch
 import yaml
 from basicsr.archs.edsr_arch import EDSR
+from basicsr.utils import img2tensor
 from photos import write_pairs
 
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError, OptionsError
+from srkd_plugin.evaluate.benchmark import PairSet
 from srkd_plugin.evaluate.verify_teacher import read_options, validation_set, verify_teacher
 
 SIZE = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 12, "num_block": 4, "upscale": 2}
@@ -32,13 +34,11 @@ def folders(tmp_path_factory):
 
 def train(folders, **arguments):
     """A small EDSR with these arguments that is better than bicubic on the set: it has learnt its pixels."""
-    from srkd_plugin.evaluate import verify_teacher
-
     torch.manual_seed(0)
     net = EDSR(**SIZE, **arguments)
-    images = list(verify_teacher._Pairs(*folders, 2))
-    lr = torch.stack([verify_teacher.img2tensor(lr / 255.0, float32=True) for lr, _ in images])
-    hr = torch.stack([verify_teacher.img2tensor(hr / 255.0, float32=True) for _, hr in images])
+    images = list(PairSet(*folders, 2))
+    lr = torch.stack([img2tensor(lr / 255.0, float32=True) for lr, _ in images])
+    hr = torch.stack([img2tensor(hr / 255.0, float32=True) for _, hr in images])
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(150):
         optimizer.zero_grad()

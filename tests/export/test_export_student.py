@@ -1,24 +1,32 @@
 """A student exported: what is written, by what it is checked, and that nothing is written where something is wrong."""
 
 import errno
+import hashlib
+import json
 import os
 import re
 import resource
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tiny
 import torch
 import yaml
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import img2tensor, tensor2img
+from photos import write_pairs
+from torch import nn
 
 from srkd_plugin.cli.main import main
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.export import export_student as exporting
+from srkd_plugin.export import onnx_file
 from srkd_plugin.export.export_student import ExportRequest, export_student
-from srkd_plugin.export.job import Wishes
+from srkd_plugin.export.job import ExportJob, Wishes
 from srkd_plugin.networks.build import build_described
-from srkd_plugin.networks.student_file import read_student
+from srkd_plugin.networks.student_file import StudentFile, read_student
 from srkd_plugin.runtimes.open_model import open_model
 
 onnx = pytest.importorskip("onnx")
@@ -127,9 +135,9 @@ def test_half_precision_that_overflows_is_refused(tmp_path):
 def test_which_weights_are_taken_is_said(student, capsys):
     export_student(request(student))
     assert "weights: params_ema of" in capsys.readouterr().out
-    export_student(request(student, param_key="params", name="plain"))
+    export_student(request(student, param_key="params", out=student / "plain"))
     assert "weights: params of" in capsys.readouterr().out
-    first, second = (read_student(student / "out" / name).weights for name in ("stu-x2.pth", "plain-x2.pth"))
+    first, second = (read_student(student / folder / "stu-x2.pth").weights for folder in ("out", "plain"))
     assert not torch.equal(first["conv_first.weight"], second["conv_first.weight"])
 
 
@@ -245,7 +253,7 @@ def test_without_a_package_one_line_says_what_to_install(student, monkeypatch, c
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "pip install 'srkd-plugin[export]'" in error and "--without onnx" in error
     assert not (student / "out").exists()
-    assert main([*command, "--without", "onnx"]) == 0
+    assert main([*command, "--without", "onnx", "ncnn"]) == 0
     assert {"stu-x2.pth", "stu-x2.safetensors"} <= set(names(student / "out"))
 
 
@@ -289,3 +297,149 @@ def test_what_a_killed_export_left_is_removed(student):
     (left / "stu-x2.onnx").write_bytes(b"half")
     export_student(request(student), say=lambda line: None)
     assert not left.exists() and (student / "out/stu-x2.onnx").is_file()
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    (tmp_path / "Tiny/LR_bicubic").mkdir(parents=True)
+    hr, lr = write_pairs(tmp_path / "Tiny/all", 2, h=24, w=40)
+    hr.rename(tmp_path / "Tiny/HR")
+    lr.rename(tmp_path / "Tiny/LR_bicubic/X2")
+    return tmp_path / "Tiny"
+
+
+def test_the_card_has_the_figures_of_every_file(student, benchmark):
+    said = []
+    export_student(request(student, tests=(str(benchmark),), wishes={"fp16": True}), say=said.append)
+    card = json.loads((student / "out/card.json").read_text())
+    net = read_student(student / "out/stu-x2.pth").build()
+    expected = []
+    for hr, lr in zip(*(sorted((benchmark / folder).iterdir()) for folder in ("HR", "LR_bicubic/X2"))):
+        sr = net(img2tensor(cv2.imread(str(lr)) / 255.0, float32=True)[None])
+        expected.append(calculate_psnr(tensor2img(sr), cv2.imread(str(hr)), crop_border=2, test_y_channel=True))
+    found = card["benchmarks"]["Tiny"]
+    assert found["images"] == 2 and found["torch safetensors"]["psnr"] == pytest.approx(np.mean(expected), abs=1e-9)
+    for name in ("ONNX float32", "ONNX float16"):
+        assert found[name]["psnr"] == pytest.approx(np.mean(expected), abs=0.05)
+        assert 0 < found[name]["ssim"] <= 1 and len(found[name]["psnr and ssim by image"]) == 2
+    assert (card["name"], card["scale"], card["run"]) == ("stu-x2", 2, "stu")
+    assert card["parameters"] == sum(value.numel() for value in net.state_dict().values())
+    for one in card["files"]:
+        for name, facts in one["files"].items():
+            content = (student / "out" / name).read_bytes()
+            assert (facts["bytes"], facts["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert set(card["latency"]["ratio"]) == {"torch safetensors", "ONNX float32", "ONNX float16"}
+    page = (student / "out/card.md").read_text()
+    assert f"| torch safetensors | {np.mean(expected):.3f} / " in page and "EDSR x2" in page
+    assert any(line.startswith("Tiny, PSNR in dB (Y): torch safetensors ") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("nowhere", r"--test = 'nowhere': there is no such folder"),
+        (".", r"--test = '\.': there is no folder HR\. Give a folder that srkd prepare benchmark made"),
+        ("Tiny/HR:nowhere", r"--test = 'Tiny/HR:nowhere': there is no folder nowhere"),
+        ("Tiny/HR:Tiny/HR", r"image = .*which is not x2"),
+    ],
+)
+def test_sets_that_are_none_are_one_line(student, benchmark, capsys, given, line):
+    before = names(student)
+    command = ["export", "-opt", "o.yml", "--weights", "net_g_7.pth", "--out", "out", "--without", "ncnn", "onnx"]
+    assert main([*command, "--test", given]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(line, error), error
+    assert names(student) == before
+
+
+def test_a_card_of_another_student_is_kept_without_force(student):
+    export_student(request(student), say=lambda line: None)
+    with pytest.raises(OptionsError, match=r"card\.json is there, and is not of this student"):
+        export_student(request(student, name="other"), say=lambda line: None)
+    assert json.loads((student / "out/card.json").read_text())["name"] == "stu-x2"
+
+
+def test_networks_with_a_multiple_are_padded_by_our_runtime(tmp_path):
+    folder = make_student(tmp_path, **{**tiny.SWINIR, "num_feat": 8})
+    written = export_student(request(folder), say=lambda line: None)
+    (told,) = [one for one in written if one.format == "ONNX float32"]
+    assert any("multiples of 8" in note for note in told.notes) and any("batch 1" in note for note in told.notes)
+    lq = np.random.default_rng(3).random((2, 3, 19, 13), np.float32)
+    found, expected = (open_model(folder / f"out/stu-x2{suffix}")(lq) for suffix in (".onnx", ".pth"))
+    assert found.shape == (2, 3, 38, 26) and np.abs(found - expected).max() <= 1e-5
+    with pytest.raises(OptionsError, match=r"--fixed = '12x16': the network takes sides that are multiples of 8"):
+        export_student(request(folder, wishes={"fixed": (12, 16)}, out=folder / "f"), say=lambda line: None)
+
+
+class Branching(nn.Module):
+    """Looks at its input's values, or at its size, in Python."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.conv = by, nn.Conv2d(3, 12, 3, 1, 1)
+        self.inner = nn.Identity()
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.by == "values" and float(x.mean()) > 0.7:
+            y = 2 * y
+        if self.by == "size" and x.shape[2] + x.shape[3] != 48:
+            y = 3 * y
+        if self.by == "operator":
+            y = torch.fft.fft2(y).real
+        return nn.functional.pixel_shuffle(y, 2)
+
+
+def branching_job(tmp_path, by, **wishes):
+    student = StudentFile({"type": "Branching"}, 2, {})
+    job = ExportJob(student, "net-x2", tmp_path, wishes=Wishes(**wishes))
+    job.__dict__["net"] = Branching(by).eval().requires_grad_(False)
+    job.__dict__["receptive_field"] = 1
+    return job
+
+
+@pytest.mark.parametrize("by", ["values", "size"])
+def test_control_flow_that_a_graph_cannot_have_is_named(tmp_path, by):
+    line = r"network_g = 'Branching': its ONNX graph is right at the traced size only.*control flow is fixed in "
+    with pytest.raises(OptionsError, match=line + r"\(whole\) \(test_export_student\.py, line \d+\).*--fixed HxW"):
+        list(onnx_file.write_float32(branching_job(tmp_path, by)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_size_can_be_exported_where_no_graph_is_right_for_all(tmp_path):
+    (written,) = onnx_file.write_float32(branching_job(tmp_path, "size", fixed=(20, 28)))
+    assert written.format == "ONNX float32 20x28" and "there is none for every size" in written.notes[0]
+    with pytest.raises(OptionsError, match="its ONNX graph is wrong by"):
+        list(onnx_file.write_float32(branching_job(tmp_path, "values", fixed=(20, 28))))
+
+
+def test_an_operator_that_onnx_has_not_is_named(tmp_path):
+    with pytest.raises(OptionsError, match=r"its operator aten::fft_fft2 cannot be exported to ONNX.*--without onnx"):
+        list(onnx_file.write_float32(branching_job(tmp_path, "operator")))
+
+
+def test_ncnn_is_written_where_it_can_be_and_otherwise_said(student, monkeypatch):
+    pytest.importorskip("pnnx")
+    said = []
+    export_student(request(student, wishes={"without": ("onnx",)}), say=said.append)
+    assert (student / "out/stu-x2.param").is_file() and (student / "out/stu-x2.bin").is_file()
+    assert any(line.startswith("stu-x2.param, stu-x2.bin: ") for line in said)
+    assert "ncnn" in json.loads((student / "out/card.json").read_text())["latency"]["ratio"]
+    monkeypatch.setitem(sys.modules, "pnnx", None)
+    export_student(request(student, wishes={"without": ("onnx",)}, out=student / "b"), say=said.append)
+    assert any(line.startswith("left out: ncnn. package = 'pnnx'") and "pip install" in line for line in said)
+    assert "stu-x2.param" not in names(student / "b")
+
+
+def test_a_student_that_ncnn_cannot_run_is_exported_without(tmp_path):
+    pytest.importorskip("pnnx")
+    folder, said = make_student(tmp_path, **{**tiny.SWINIR, "num_feat": 8}), []
+    export_student(request(folder, wishes={"without": ("onnx",)}), say=said.append)
+    assert any(line.startswith("left out: ncnn. network_g.type = 'SwinIR'") for line in said)
+    assert names(folder / "out") == ["card.json", "card.md", "stu-x2.pth", "stu-x2.safetensors"]
+
+
+@pytest.mark.parametrize("module", ["job", "formats", "export_student"])
+def test_modules_can_be_imported_first(module):
+    """Registration imports what ends in _model, as BasicSR does: no exporter may be called so."""
+    tiny.run_ok("-W", "error::RuntimeWarning", "-c", f"import srkd_plugin.export.{module}", cwd=tiny.PROJECT)
