@@ -35,7 +35,7 @@ SETTINGS = [
     {"similarity": similarity, "form": form, "negatives": negatives, "reduction": reduction}
     for (similarity, form), negatives, reduction in itertools.product(
         [("l1", None), ("cosine", "exp"), ("cosine", "infonce")],
-        ["teacher", "student", "both", "lq_bicubic"],
+        ["teacher", "student", "both", "lq_bicubic", "history"],
         ["sum", "mean"],
     )
 ]
@@ -54,11 +54,13 @@ def loss_and_gradients(loss: nn.Module, sizes: tuple[int, ...]) -> dict[str, Any
     net: nn.Module = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
     lq = torch.rand(sum(sizes), 3, 4, 5, dtype=torch.float64)
     teacher = torch.rand(sum(sizes), 3, 8, 10, dtype=torch.float64)
+    history = torch.rand(sum(sizes), 2, 3, 8, 10, dtype=torch.float64)  # image by image here
     parameters = list(net.parameters())
     if ranks.count() > 1:
         net = DistributedDataParallel(net)
     lq, teacher = own_part(lq, sizes), own_part(teacher, sizes)
-    value = loss(*({"student": net(lq), "teacher": teacher, "lq": lq}[name] for name in loss.reads))
+    step = {"student": net(lq), "teacher": teacher, "lq": lq, "history": own_part(history, sizes).transpose(0, 1)}
+    value = loss(*(step[name] for name in loss.reads))
     value.backward()
     return {"loss": ranks.mean(value.detach()), "gradients": [p.grad for p in parameters]}
 
@@ -75,11 +77,11 @@ class AsVGG(nn.Module):
         return [images.double().sin() * weight for weight in (1.0, 2.0, 3.0, 4.0, 5.0)]
 
 
-def vgg_contrastive(sizes: tuple[int, ...]) -> dict[str, Any]:
+def vgg_contrastive(sizes: tuple[int, ...], **settings: Any) -> dict[str, Any]:
     """:func:`loss_and_gradients` of CSD's loss."""
     module = sys.modules[VGGContrastiveLoss.__module__]  # by name it is the function that is called so, too
     with mock.patch.object(module, "VGG19Features", lambda weights: AsVGG()):
-        loss = VGGContrastiveLoss(num_negatives=2, gather_negatives=True)
+        loss = VGGContrastiveLoss(**(settings or {"num_negatives": 2}), gather_negatives=True)
     return loss_and_gradients(loss, sizes)
 
 
@@ -239,6 +241,7 @@ def main(content: dict[str, Any], root: Path) -> None:
         "losses": {(i, sizes): contrastive(s, sizes) for i, s in enumerate(SETTINGS) for sizes in SIZES},
         "local": contrastive({"reduction": "sum"}, (3, 3), gather=False),
         "vgg": {sizes: vgg_contrastive(sizes) for sizes in SIZES},
+        "vgg_history": vgg_contrastive(SIZES[-1], negatives="history"),
         "shapes": error_of(ranks.gather_batches, torch.rand(2, 3, 4, 4 + rank)),
         "trained": trained(content["opt"], root),
         "validated": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from typing import Any, Optional
 
@@ -12,6 +13,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from srkd_plugin.distill.history import HistoryStudent
 from srkd_plugin.distill.samples import Part, parts
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.student_start import cut_student
@@ -20,22 +22,21 @@ from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel import ranks
 from srkd_plugin.training import stop_signals
+from srkd_plugin.training.any_size_model import AnySizeModel
 from srkd_plugin.training.checkpoints import describe_files
 from srkd_plugin.training.finite_steps import terms_with_bad_gradient
-from srkd_plugin.training.grad_norms import describe_balance, gradient_norms
-from srkd_plugin.training.resumable import ResumableModel
+from srkd_plugin.training.grad_norms import LOGGED, gradient_norms, report_norms
 from srkd_plugin.training.resume_optimizer import fit_second_group
 
 
 @MODEL_REGISTRY.register()
-class DistillModel(ResumableModel):
+class DistillModel(AnySizeModel):
     """SRModel whose student ``network_g`` also learns from a frozen teacher ``network_t``.
 
     The loss is SRModel's (``pixel_opt``, ``perceptual_opt``; either or both may be absent) plus every term of
@@ -48,12 +49,6 @@ class DistillModel(ResumableModel):
     Raises:
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
-
-    lq: Tensor
-    output: Tensor
-    net_g: nn.Module
-    _multiple: Optional[int] = None
-    """Number that divides the student's input sides; found at the first validation."""
 
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
@@ -80,6 +75,7 @@ class DistillModel(ResumableModel):
         super().init_training_settings()
         if without_gt:
             self.cri_pix = None
+        self.history = self._build_history(options)
 
     def _build_step_losses(self, options: RunOptions) -> StepLosses:
         student = self.get_bare_model(self.net_g)
@@ -93,6 +89,12 @@ class DistillModel(ResumableModel):
             self.print_network(step_losses.connectors)
             step_losses.connectors.wrap(self.model_to_device)
         return step_losses
+
+    def _build_history(self, options: RunOptions) -> Optional[HistoryStudent]:
+        if not self.step_losses.reads("history"):
+            return None
+        section, total_iter = options.ours.history, int(options.stock.train.total_iter)
+        return HistoryStudent(section, self.opt["network_g"], self.averaged_student(), total_iter, self.device)
 
     def _initialise_student(self, options: RunOptions) -> None:
         """Cut the student, before SRModel copies it for EMA. Loaded weights are left alone."""
@@ -144,7 +146,7 @@ class DistillModel(ResumableModel):
             FloatingPointError: A loss or gradient is NaN or infinite (see ``nan_policy``); nothing has been updated.
         """
         self._restore_random_state()
-        self._parts = self._inputs()
+        self._parts = self._inputs(current_iter)
         buffers = self._buffers_to_keep()
         self.optimizer_g.zero_grad()
         measured = self.grad_norm_log.is_due(current_iter) or self.term_weights.measures(current_iter)
@@ -164,25 +166,11 @@ class DistillModel(ResumableModel):
             for buffer, before in buffers:
                 buffer.copy_(before)
         self.amp.end_iteration()
+        if self.history is not None:
+            self.history.follow(self.averaged_student(), current_iter)
 
         self.log_dict = self.reduce_loss_dict(log)
-        self._report_grad_norms(current_iter)
-
-    def test(self) -> None:
-        """Run the student, or its average, on an image of any size; as SwinIRModel where it takes multiples only."""
-        net, whole, scale = self.get_bare_model(getattr(self, "net_g_ema", self.net_g)), self.lq, self.opt["scale"]
-        if self._multiple is None:
-            was_training = net.training
-            self._multiple = size_multiple(net.eval(), whole.shape[1], scale) or 1
-            net.train(was_training)
-
-        def run(lq: Tensor) -> Tensor:
-            self.lq = lq
-            super(DistillModel, self).test()
-            return self.output
-
-        self.output = run_padded(run, whole, self._multiple, scale)
-        self.lq = whole
+        report_norms(self.log_dict, current_iter, reference="l_pix")
 
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The sum; DDP waits for a gradient of every parameter, also where only feature maps are compared."""
@@ -194,6 +182,7 @@ class DistillModel(ResumableModel):
     def _own_state(self) -> dict[str, Any]:
         return {
             **self.trained_student.state(self.get_bare_model(self.net_g)),
+            **({} if self.history is None else {"history": self.history.net.state_dict()}),
             "connectors": self.step_losses.connectors.state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "amp": self.amp.state_dict(),
@@ -201,6 +190,8 @@ class DistillModel(ResumableModel):
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
         self.trained_student.load_state(self.get_bare_model(self.net_g), state)
+        if self.history is not None and "history" in state:  # that of a term which is new starts as the student is
+            self.history.net.load_state_dict(state["history"])
         kept = self._kept_connectors(state)
         self.step_losses.connectors.load_state_dict(kept, strict=False)
         self.term_weights.load_state_dict(state.get("term_weights") or {})
@@ -222,13 +213,17 @@ class DistillModel(ResumableModel):
         fitted = [fit_second_group(optimizer, list(saved), kept, names) for optimizer in state["optimizers"]]
         return {**state, "optimizers": fitted}
 
-    def _inputs(self) -> list[Part]:
+    def _inputs(self, current_iter: int) -> list[Part]:
         """All inputs of the step; drawn once, also where the losses are computed several times."""
         gt = {"gt": self.gt} if hasattr(self, "gt") else {}
         if self._samples.zoom_in and not gt:
             problem = "zoomed-in inputs are blocks of GT, and the data set gives none"
             raise OptionsError("train.samples.zoom_in", self._samples.zoom_in, problem, "Write 0.")
-        return list(parts(self._samples, {"lq": self.lq, **gt, **self._for_source}, self.opt["scale"]))
+        found = list(parts(self._samples, {"lq": self.lq, **gt, **self._for_source}, self.opt["scale"]))
+        if self.history is not None and self.step_losses.reads("history", current_iter):
+            history = [self.history.images(part.batch["lq"], self.amp) for part in found]
+            found = [replace(part, batch={**part.batch, "history": h}) for part, h in zip(found, history)]
+        return found
 
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
         """The losses of all inputs, each summed over the parts; BasicSR's own come first."""
@@ -287,11 +282,4 @@ class DistillModel(ResumableModel):
 
     def _measure_grad_norms(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         norms = gradient_norms(losses, self._student_parameters(), self.amp.scale())
-        return {f"grad_norm/{name}": norm for name, norm in norms.items()}
-
-    def _report_grad_norms(self, current_iter: int) -> None:
-        prefix = "grad_norm/"
-        norms = {k[len(prefix) :]: v for k, v in self.log_dict.items() if k.startswith(prefix)}
-        if norms:
-            balance = describe_balance(norms, reference="l_pix")
-            get_root_logger().info(f"Gradient norms over the student, iter {current_iter:,d}: {balance}")
+        return {f"{LOGGED}{name}": norm for name, norm in norms.items()}

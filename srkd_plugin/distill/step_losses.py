@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,11 @@ class StepLosses:
             self.connectors.add(name, section, channels)
         self.connectors.to(lq.device)
 
+    def reads(self, name: str, iteration: Optional[int] = None) -> bool:
+        """Whether a term reads this of a step, in an iteration or in any."""
+        terms = (term for term in self.terms if iteration is None or term.section.is_active(iteration))
+        return any(name in term.reads for term in terms)
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record the student's taps; the student runs, and :meth:`losses` is called, in this block."""
@@ -81,7 +86,8 @@ class StepLosses:
 
         Args:
             output: ``(N, C, H, W)``, the student's SR images, with autograd history.
-            batch: ``lq``, ``(N, C, h, w)``; ``gt``, ``(N, C, H, W)``, where the run has one; and what the source reads.
+            batch: ``lq``, ``(N, C, h, w)``; ``gt``, ``(N, C, H, W)``, where the run has one; ``history``,
+                ``(K, N, C, H, W)``, where a term reads it; and what the source reads.
             iteration: The first is 1.
             compute: Gives a term's loss of a step.
             without_gt: Leave out the terms that read ``gt``: these inputs are not meant to have one.
@@ -95,7 +101,8 @@ class StepLosses:
         if not active:
             return {}
         images, teacher_maps = self.source.targets(batch, any(term.section.taps for term in active))
-        step = {"student": output, "teacher": images, **{name: batch[name] for name in ("lq", "gt") if name in batch}}
+        of_batch = {name: batch[name] for name in ("lq", "gt", "history") if name in batch}
+        step = {"student": output, "teacher": images, **of_batch}
         dtype = batch["lq"].dtype
         student_features = self._student_features(active, dtype)
         losses = {}
@@ -123,7 +130,7 @@ class StepLosses:
             OptionsError: A term cannot use what it is given.
         """
         self.build_connectors(student, lq)
-        batch = {"lq": lq, "gt": gt, **self.source.example(lq, gt)}
+        batch = {"lq": lq, "gt": gt, "history": torch.rand(2, *gt.shape), **self.source.example(lq, gt)}
         for iteration in sorted({term.section.start for term in self.terms}):
             with self.recording():
                 self.losses(student(lq), batch, iteration, compute=LossCall.try_out)

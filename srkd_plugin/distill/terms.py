@@ -11,8 +11,8 @@ from srkd_plugin.distill.loss_calls import LossCall, build_described_loss
 from srkd_plugin.errors import OptionsError, nearest
 from srkd_plugin.options.term_sections import TermSection
 
-READABLE = ("student", "teacher", "lq", "gt", "student_taps", "teacher_taps")
-"""What a loss may read of a step: images, and lists of feature maps."""
+READABLE = ("student", "teacher", "lq", "gt", "history", "student_taps", "teacher_taps")
+"""What a loss may read of a step: images, several images of each by an earlier student, and lists of feature maps."""
 DEFAULT_READS = ("student", "teacher")
 """What a loss that does not say what it reads is called with: BasicSR's own losses take (pred, target)."""
 TAPS = ("student_taps", "teacher_taps")

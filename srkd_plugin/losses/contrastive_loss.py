@@ -11,20 +11,22 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin.losses.arguments import require_choice, require_positive
-from srkd_plugin.losses.images import check_images, upscale_bicubic
+from srkd_plugin.losses.images import check_history, check_images, gather_images, upscale_bicubic
 from srkd_plugin.losses.pairwise import pairwise_cosine, pairwise_l1, unit
-from srkd_plugin.parallel import ranks
 
 Similarity = Literal["l1", "cosine"]
 Form = Literal["exp", "ratio", "infonce"]
-Negatives = Literal["teacher", "student", "both", "lq_bicubic"]
+Negatives = Literal["teacher", "student", "both", "lq_bicubic", "history"]
 Reduction = Literal["sum", "mean"]
+READS = {"lq_bicubic": ("lq",), "history": ("lq", "history")}
+"""What negatives read of a step beside the student's and the teacher's images, in the order of ``forward``."""
 
 
 def contrastive_loss(
     student: Tensor,
     teacher: Tensor,
     lq: Optional[Tensor] = None,
+    history: Optional[Tensor] = None,
     *,
     similarity: Similarity = "l1",
     form: Optional[Form] = None,
@@ -62,11 +64,15 @@ def contrastive_loss(
         student: ``(N, C, H, W)``, the student's SR images in 0..1, N >= 2.
         teacher: ``(N, C, H, W)``, the teacher's SR images of the same inputs.
         lq: ``(N, C, h, w)``, the inputs; read only with ``negatives="lq_bicubic"``.
+        history: ``(K, N, C, H, W)``, K images of each input by an earlier student; read only with
+            ``negatives="history"``, and N may then be 1.
         similarity: ``l1`` or ``cosine``.
         form: ``exp`` (the default), ``ratio`` or ``infonce``; for cosine only.
         temperature: tau of ``exp`` and ``infonce``; > 0.
         negatives: What the negatives of image i are, always without image i itself: the teacher's outputs of the
-            others, the student's, both, or the others' inputs upscaled bicubically.
+            others, the student's, both, or the others' inputs upscaled bicubically. ``history`` is otherwise: the
+            negatives of image i are an earlier student's images of the same input (Dynamic Contrastive Knowledge
+            Distillation, AAAI 2025), and no other image's.
         negative_reduction: ``sum`` or ``mean`` over the negatives (in the denominator).
         reduction: ``sum`` or ``mean`` over the batch.
         center: Subtract each image's mean over C*H*W first (the cosine is then Pearson's correlation); cosine only.
@@ -76,8 +82,8 @@ def contrastive_loss(
         0-dim tensor.
 
     Raises:
-        ValueError: Shapes that differ or are not 4-dim, N < 2, ``lq`` missing or of another N or C, a setting that is
-            not known or out of its range, or settings that exclude each other.
+        ValueError: Shapes that differ or are not 4-dim, N < 2, ``lq`` missing or of another N or C, ``history`` missing
+            or of another shape, a setting that is not known or out of its range, or settings that exclude each other.
 
     Example:
         >>> student, teacher = torch.rand(4, 3, 16, 24), torch.rand(4, 3, 16, 24)
@@ -85,21 +91,20 @@ def contrastive_loss(
         torch.Size([])
     """
     _check_settings(similarity, form, temperature, negatives, negative_reduction, reduction, center, eps)
-    check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
+    if negatives == "history":
+        check_history(student, teacher, history)
+    else:
+        check_images(student, teacher, lq if negatives == "lq_bicubic" else teacher)
     with torch.autocast(student.device.type, enabled=False):
-        inputs = lq if negatives == "lq_bicubic" else None
-        s, t, *banks = _flattened_images(student, teacher, inputs, negatives)
+        given = {"lq_bicubic": lq, "history": history}.get(negatives)
+        s, t, *banks = _flattened_images(student, teacher, given, negatives)
         if center:
             s, t, *banks = (x - x.mean(dim=1, keepdim=True) for x in (s, t, *banks))
-        # [N, N] per bank; entry (i, i) is the image itself and no negative
-        own = torch.eye(len(s), dtype=torch.bool, device=s.device).repeat(1, len(banks))
+        negative, own = _negatives(s, banks, similarity, eps, by_image=negatives == "history")
         if similarity == "l1":
-            positive = (s - t).abs().mean(dim=1)
-            negative = torch.cat([pairwise_l1(s, bank) for bank in banks], dim=1)
-            per_image = _l1_ratio(positive, negative, own, negative_reduction, eps)
+            per_image = _l1_ratio(_l1(s, t), negative, own, negative_reduction, eps)
         else:
-            positive = (unit(s, eps) * unit(t, eps)).sum(dim=1)
-            negative = torch.cat([pairwise_cosine(s, bank, eps) for bank in banks], dim=1)
+            positive = _cosine(s, t, eps)
             per_image = _cosine_terms(positive, negative, own, form or "exp", temperature, negative_reduction, eps)
         return per_image.sum() if reduction == "sum" else per_image.mean()
 
@@ -162,14 +167,15 @@ class ContrastiveLoss(nn.Module):
     @property
     def reads(self) -> tuple[str, ...]:
         """What :meth:`forward` takes, by the names of a distillation step."""
-        return ("student", "teacher", "lq") if self.settings["negatives"] == "lq_bicubic" else ("student", "teacher")
+        return ("student", "teacher", *READS.get(self.settings["negatives"], ()))
 
-    def forward(self, student: Tensor, teacher: Tensor, lq: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, lq: Optional[Tensor] = None, history: Optional[Tensor] = None
+    ) -> Tensor:
         """See :func:`contrastive_loss`."""
         if self.gather_negatives:
-            student, teacher, *rest = ranks.gather_batches(*(x for x in (student, teacher, lq) if x is not None))
-            lq = rest[0] if rest else None
-        return self.loss_weight * contrastive_loss(student, teacher, lq, **self.settings)
+            student, teacher, lq, history = gather_images(student, teacher, lq, history)
+        return self.loss_weight * contrastive_loss(student, teacher, lq, history, **self.settings)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
@@ -177,45 +183,81 @@ class ContrastiveLoss(nn.Module):
         return ", ".join(f"{k}={v}" for k, v in {**self.settings, **weight}.items())
 
 
-def _flattened_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor], negatives: str) -> list[Tensor]:
-    """Student, teacher and the banks of negatives (of ``lq``, if given) as ``(N, C*H*W)`` rows, float32 or float64."""
+def _flattened_images(student: Tensor, teacher: Tensor, given: Optional[Tensor], negatives: str) -> list[Tensor]:
+    """Student, teacher and the banks of negatives (of ``given``, if it is) as ``(N, C*H*W)`` rows, float32 at least."""
     dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
     s = student.to(dtype).flatten(1)
     t = teacher.detach().to(dtype).flatten(1)
-    if lq is not None:
-        return [s, t, upscale_bicubic(lq.to(dtype), student.shape[-2:]).flatten(1)]
-    banks = {"teacher": [t], "student": [s], "both": [t, s]}[negatives]
+    if given is None:
+        banks = {"teacher": [t], "student": [s], "both": [t, s]}[negatives]
+    elif negatives == "history":
+        banks = list(given.detach().to(dtype).flatten(2))
+    else:
+        banks = [upscale_bicubic(given.to(dtype), student.shape[-2:]).flatten(1)]
     return [s, t, *banks]
 
 
-def _l1_ratio(positive: Tensor, negative: Tensor, own: Tensor, negative_reduction: str, eps: float) -> Tensor:
-    total = negative.masked_fill(own, 0.0).sum(dim=1)
-    if negative_reduction == "mean":
-        total = total / _count(own)
-    return positive / (total + eps)
+def _negatives(
+    s: Tensor, banks: list[Tensor], similarity: str, eps: float, by_image: bool
+) -> tuple[Tensor, Optional[Tensor]]:
+    """Distances or cosines to the negatives, ``(N, ...)``, and which of them are the image itself and do not count.
+
+    By image, row i of a bank is a negative of image i alone; otherwise of all images but image i.
+    """
+    if by_image:
+        return torch.stack([_l1(s, bank) if similarity == "l1" else _cosine(s, bank, eps) for bank in banks], 1), None
+    pairs = [pairwise_l1(s, bank) if similarity == "l1" else pairwise_cosine(s, bank, eps) for bank in banks]
+    own = torch.eye(len(s), dtype=torch.bool, device=s.device).repeat(1, len(banks))  # [N, N] per bank
+    return torch.cat(pairs, dim=1), own
+
+
+def _l1(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().mean(dim=1)
+
+
+def _cosine(a: Tensor, b: Tensor, eps: float) -> Tensor:
+    return (unit(a, eps) * unit(b, eps)).sum(dim=1)
+
+
+def _l1_ratio(positive: Tensor, negative: Tensor, own: Optional[Tensor], negative_reduction: str, eps: float) -> Tensor:
+    return positive / (_total(negative, own, negative_reduction) + eps)
 
 
 def _cosine_terms(
-    positive: Tensor, negative: Tensor, own: Tensor, form: str, temperature: float, negative_reduction: str, eps: float
+    positive: Tensor,
+    negative: Tensor,
+    own: Optional[Tensor],
+    form: str,
+    temperature: float,
+    negative_reduction: str,
+    eps: float,
 ) -> Tensor:
     if form == "ratio":
-        total = negative.masked_fill(own, 0.0).sum(dim=1)
-        if negative_reduction == "mean":
-            total = total / _count(own)
+        total = _total(negative, own, negative_reduction)
         # beyond its domain (a cosine or a sum of them that is not positive) the logarithm goes on at log(eps)
         return total.clamp(min=eps).log() - positive.clamp(min=eps).log()
     positive = positive / temperature
-    pushed = (negative / temperature).masked_fill(own, -math.inf).logsumexp(dim=1)
+    pushed = _without(own, negative / temperature, -math.inf).logsumexp(dim=1)
     if negative_reduction == "mean":
-        pushed = pushed - math.log(_count(own))
+        pushed = pushed - math.log(_count(negative, own))
     if form == "infonce":
         pushed = torch.logaddexp(positive, pushed)
     return pushed - positive
 
 
-def _count(own: Tensor) -> int:
+def _total(negative: Tensor, own: Optional[Tensor], negative_reduction: str) -> Tensor:
+    total = _without(own, negative, 0.0).sum(dim=1)
+    return total / _count(negative, own) if negative_reduction == "mean" else total
+
+
+def _without(own: Optional[Tensor], values: Tensor, instead: float) -> Tensor:
+    return values if own is None else values.masked_fill(own, instead)
+
+
+def _count(negative: Tensor, own: Optional[Tensor]) -> int:
     """How many negatives an image has."""
-    return own.shape[1] - own.shape[1] // own.shape[0]
+    images, columns = negative.shape
+    return columns if own is None else columns - columns // images
 
 
 def _check_settings(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd_plugin.losses.feature_maps import require_values
+from srkd_plugin.parallel import ranks
 
 
 def check_images(student: Tensor, teacher: Tensor, lq: Optional[Tensor]) -> None:
@@ -41,6 +42,43 @@ def check_outputs(student: Tensor, teacher: Tensor) -> None:
         )
     require_values("student", student)
     require_values("teacher", teacher)
+
+
+def check_history(student: Tensor, teacher: Tensor, history: Optional[Tensor]) -> None:
+    """Check that a batch's outputs can be compared with each other, and with an earlier student's.
+
+    Raises:
+        ValueError: Shapes that differ or are not 4-dim, empty images, whole numbers as values, or ``history`` missing
+            or not ``(K, N, C, H, W)``.
+    """
+    check_outputs(student, teacher)
+    if history is None:
+        raise ValueError("negatives='history' needs history, images of an earlier student")
+    if history.dim() != 5 or history.shape[1:] != student.shape:
+        raise ValueError(f"history must be (K, {', '.join(map(str, student.shape))}); got {tuple(history.shape)}")
+    require_values("history", history)
+
+
+def gather_images(
+    student: Tensor, teacher: Tensor, lq: Optional[Tensor] = None, history: Optional[Tensor] = None
+) -> tuple[Tensor, Tensor, Optional[Tensor], Optional[Tensor]]:
+    """The joint batch of all ranks, for a loss that each of them computes whole.
+
+    Args:
+        student: ``(N, C, H, W)``; see :func:`srkd_plugin.parallel.ranks.gather_batches` for its gradient.
+        teacher: The same shape.
+        lq: ``(N, C, h, w)``, or None.
+        history: ``(K, N, C, H, W)``, or None.
+
+    Returns:
+        All four, in this order, with all ranks' images in the place of N.
+    """
+    by_image = None if history is None else history.transpose(0, 1)
+    given = {"student": student, "teacher": teacher, "lq": lq, "history": by_image}
+    there = {name: value for name, value in given.items() if value is not None}
+    joint = dict(zip(there, ranks.gather_batches(*there.values())))
+    by_image = joint.get("history")
+    return joint["student"], joint["teacher"], joint.get("lq"), None if by_image is None else by_image.transpose(0, 1)
 
 
 def upscale_bicubic(lq: Tensor, size: torch.Size) -> Tensor:

@@ -6,9 +6,9 @@ A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from srkd_plugin.options.section import Section
 from srkd_plugin.options.term_sections import TERM_PARTS, TermSection
@@ -162,6 +162,27 @@ class SamplesSection(Section):
         return self.zoom_in > 0 or self.zoom_out
 
 
+class HistorySection(Section):
+    """``train.history``: the earlier student whose images losses with ``negatives: history`` push the student off."""
+
+    every: list[Annotated[int, Field(ge=1)]] = Field(default=[1000, 2000, 3000], min_length=1)
+    """Iterations between its updates; several numbers are for as many equal parts of the run, one after the other."""
+    keep: float = Field(default=0.1, ge=0, lt=1)
+    """Share of it that an update leaves; the rest becomes the student's average (EMA), or the student where none is."""
+    noised: int = Field(default=4, ge=0)
+    """Images of it per input on noised inputs, beside the one on the input itself. With 0 let the terms ``start`` after
+    the first update: until then it gives what the student gives, and there is nothing to push off."""
+    sigma: list[Annotated[float, Field(ge=0, le=255)]] = Field(default=[1.0, 30.0], min_length=2, max_length=2)
+    """Standard deviation of the noise, in 255ths of the range: drawn between these two, image by image."""
+
+    @field_validator("sigma")
+    @classmethod
+    def _sigma_is_an_interval(cls, ends: list[float]) -> list[float]:
+        if ends[0] > ends[1]:
+            raise ValueError("two numbers that rise are expected, e.g. [1.0, 30.0]")
+        return ends
+
+
 class NonfiniteSection(Section):
     """``train``: keys about losses and gradients that are NaN or infinite."""
 
@@ -204,6 +225,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("train.amp", AmpSection),
     ("train.samples", SamplesSection),
     ("train.samples.augment", AugmentSection),
+    ("train.history", HistorySection),
     ("train.grad_norm_log", GradNormLogSection),
     ("train.distill_opt.<name>", TermSection),
     *((f"train.distill_opt.<name>.{part}", model) for part, model in TERM_PARTS.items()),
@@ -224,6 +246,7 @@ class PluginOptions(BaseModel):
     terms: dict[str, TermSection] = {}
     amp: AmpSection = AmpSection()
     samples: SamplesSection = SamplesSection()
+    history: HistorySection = HistorySection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()
     nonfinite: NonfiniteSection = NonfiniteSection()
     resume: ResumeSection = ResumeSection()

@@ -26,6 +26,7 @@ from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.preflight.history import check_history
 from srkd_plugin.preflight.losses import check_losses
 
 PROBE_SIZE = 16
@@ -54,6 +55,7 @@ def check_networks(options: RunOptions) -> None:
             cut_student(student, plain_options, source)
         TrainedStudent(ours.student).prepare(student)
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
+        check_history(options, step_losses)
         scale = options.stock.run.scale
         _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)
         _check_crops(source.key, source.size_multiple(channels, scale), options)

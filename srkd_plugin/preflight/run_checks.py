@@ -139,6 +139,8 @@ def _check_batch(options: RunOptions) -> None:
     images = options.stock.train_set.batch_size_per_gpu
     for name, term in options.ours.terms.items():
         least = getattr(dict(iter(registry.LOSS_REGISTRY)).get(term.type), "min_batch", 1)
+        if term.loss_options().get("negatives") == "history":  # an earlier student's images, and not the batch's
+            continue
         joint = images * options.stock.run.world_size if term.loss_options().get("gather_negatives") else images
         if joint < least:
             raise OptionsError(

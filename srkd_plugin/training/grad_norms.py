@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.parallel import ranks
+
+LOGGED = "grad_norm/"
+"""What the names of norms begin with in the log."""
 
 
 def gradient_norms(
@@ -35,6 +39,20 @@ def gradient_norms(
         found = [g.detach().float().flatten() for g in grads if g is not None]
         norms[name] = ranks.mean(torch.cat(found)).norm() / scale if found else torch.zeros_like(loss)
     return norms
+
+
+def report_norms(log: Mapping[str, float], iteration: int, reference: str) -> None:
+    """Say in BasicSR's log how the norms of a step relate, if some were measured.
+
+    Args:
+        log: What the step logs; norms begin with :data:`LOGGED`.
+        iteration: Its number.
+        reference: See :func:`describe_balance`.
+    """
+    norms = {name[len(LOGGED) :]: value for name, value in log.items() if name.startswith(LOGGED)}
+    if norms:
+        balance = describe_balance(norms, reference)
+        get_root_logger().info(f"Gradient norms over the student, iter {iteration:,d}: {balance}")
 
 
 def describe_balance(norms: Mapping[str, float], reference: str) -> str:

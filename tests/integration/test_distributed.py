@@ -28,6 +28,9 @@ METRICS = {
 }
 
 
+PAST = {"type": "ContrastiveLoss", "negatives": "history", "gather_negatives": True}
+
+
 def options_of_all(data, teacher_file):
     """Coupled samples, connectors that come and go, a balance, EMA; and the same without gathering and EMA."""
     opt = tiny.distill_options(data, teacher_file)
@@ -37,7 +40,9 @@ def options_of_all(data, teacher_file):
         "early": {"type": "FeatureLoss", "taps": taps, "connector": {"kernel_size": 3}, "stop": 1},
         "middle": {"type": "SpatialAffinityLoss", "taps": taps, "loss_weight": 0.1, "start": 2},
         "late": {"type": "FeatureLoss", "taps": taps, "connector": {}, "start": 3, "balance": {"target": 0.5}},
+        "past": {**PAST, "loss_weight": 0.001, "start": 3},
     }
+    opt["train"]["history"] = {"every": [2], "noised": 0}  # noise is each rank's own
     opt["train"]["grad_norm_log"] = {"first": 4}
     opt["val"]["metrics"] = METRICS
     plain = copy.deepcopy(opt)
@@ -115,6 +120,12 @@ def test_csds_gathered_negatives_give_the_loss_and_the_gradients_of_one_process(
     assert all(gradient.abs().max() > 1e-6 for gradient in expected["gradients"])
     for found in pair["found"]:
         assert_equal(found["vgg"][sizes], expected)
+
+
+def test_vggs_gathered_history_gives_the_loss_and_the_gradients_of_one_process(pair, float64):
+    expected = rank_cases.vgg_contrastive(rank_cases.SIZES[-1], negatives="history")
+    for found in pair["found"]:
+        assert_equal(found["vgg_history"], expected)
 
 
 def test_without_gathering_each_rank_has_the_loss_of_its_own_images(pair, float64):

@@ -270,7 +270,7 @@ DEFAULTS = {
     [
         ({"similarity": "l2"}, "similarity must be one of l1, cosine; got 'l2'"),
         ({"similarity": "cosine", "form": "log"}, "form must be one of exp, ratio, infonce; got 'log'"),
-        ({"negatives": "gt"}, "negatives must be one of teacher, student, both, lq_bicubic; got 'gt'"),
+        ({"negatives": "gt"}, "negatives must be one of teacher, student, both, lq_bicubic, history; got 'gt'"),
         ({"reduction": "none"}, "reduction must be one of sum, mean; got 'none'"),
         ({"negative_reduction": "max"}, "negative_reduction must be one of sum, mean; got 'max'"),
         ({"temperature": 0.0}, "temperature must be > 0; got 0.0"),
@@ -322,3 +322,65 @@ def test_memory_does_not_hold_all_pairs():
     with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
         contrastive_loss(student, teacher, negatives="teacher")
     assert max(sizes) <= student.numel()
+
+
+def of_history(student, k=3):
+    """Images of an earlier student: near the student's, each batch in its own way."""
+    return torch.stack([student.detach() + 0.2 * (images(*student.shape, seed=10 + i) - 0.5) for i in range(k)])
+
+
+@pytest.mark.parametrize(("similarity", "form"), FORMS)
+@pytest.mark.parametrize("negative_reduction", ["sum", "mean"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_history_equals_the_formula(similarity, form, negative_reduction, n):
+    """Image by image: its negatives are the earlier student's images of itself, and no other image's."""
+    student, teacher, lq = batch((n, 3, 4, 6))
+    history = of_history(student)
+    settings = {"similarity": similarity, "form": form, "center": form == "infonce", "reduction": "mean"}
+
+    def cosine(a, b):
+        a, b = a.ravel(), b.ravel()
+        if form == "infonce":
+            a, b = a - a.mean(), b - b.mean()
+        return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+    expected = []
+    s, t, h = (x.detach().numpy() for x in (student, teacher, history))
+    for i in range(n):
+        if similarity == "l1":
+            total = sum(np.abs(s[i] - h[k, i]).mean() for k in range(3))
+            total = total / 3 if negative_reduction == "mean" else total
+            expected.append(np.abs(s[i] - t[i]).mean() / (total + 1e-6))
+            continue
+        f = (lambda c: c) if form == "ratio" else math.exp
+        positive, total = f(cosine(s[i], t[i])), sum(f(cosine(s[i], h[k, i])) for k in range(3))
+        total = total / 3 if negative_reduction == "mean" else total
+        expected.append(-math.log(positive / (total + (positive if form == "infonce" else 0.0))))
+    found = contrastive_loss(
+        student, teacher, lq, history, negatives="history", negative_reduction=negative_reduction, **settings
+    )
+    assert found.item() == pytest.approx(sum(expected) / n, rel=1e-9)
+
+
+@pytest.mark.parametrize(("similarity", "form"), FORMS)
+def test_gradients_with_history_reach_the_student_only(similarity, form):
+    student, teacher, lq = batch((2, 2, 2, 4))
+    history = of_history(student).requires_grad_()
+
+    def loss(s):
+        return contrastive_loss(s, teacher, lq, history, similarity=similarity, form=form, negatives="history")
+
+    assert torch.autograd.gradcheck(loss, (student,))
+    loss(student).backward()
+    assert history.grad is None
+
+
+def test_history_that_does_not_fit_is_refused():
+    student, teacher, lq = batch()
+    with pytest.raises(ValueError, match="needs history"):
+        contrastive_loss(student, teacher, lq, negatives="history")
+    with pytest.raises(ValueError, match=r"history must be \(K, 5, 3, 6, 10\); got \(5, 3, 6, 10\)"):
+        contrastive_loss(student, teacher, lq, student.detach(), negatives="history")
+    loss = ContrastiveLoss(negatives="history")
+    assert loss.reads == ("student", "teacher", "lq", "history")
+    assert loss(student, teacher, lq, of_history(student)).item() > 0

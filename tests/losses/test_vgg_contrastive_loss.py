@@ -184,7 +184,15 @@ def test_building_it_leaves_the_random_state_alone(vgg_file):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"num_negatives": 0}, ">= 1; got 0"), ({"eps": 0.0}, "> 0; got")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_negatives": 0}, ">= 1; got 0"),
+        ({"eps": 0.0}, "> 0; got"),
+        ({"negatives": "teacher"}, "must be one of lq_bicubic, history; got 'teacher'"),
+        ({"negatives": "history", "num_negatives": 3}, "num_negatives=3 applies to negatives: lq_bicubic only"),
+    ],
+)
 def test_bad_settings_are_named_before_weights_are_read(arguments, message):
     with pytest.raises(ValueError, match=message):
         VGGContrastiveLoss(vgg_weights="no/such.pth", **arguments)
@@ -259,3 +267,32 @@ def test_offline_the_error_says_what_to_do(tmp_path, monkeypatch):
     assert "vgg19-dcbb9e9d.pth and cannot be downloaded from https://download.pytorch.org" in str(caught.value)
     assert "write vgg_weights: <path of the file>" in str(caught.value)
     assert not list((tmp_path / "hub/checkpoints").iterdir()), "a half file was left"
+
+
+def test_history_equals_the_formula():
+    """DCKD in numpy float64: one ratio per layer, all images of the earlier student in its denominator."""
+    (student, teacher, lq), extract, weights = batch(n=3), TwoLayers(), (0.25, 1.0)
+    history = torch.stack([images(*student.shape, seed=20 + k) for k in range(4)])
+    s, t = ([m.numpy() for m in extract(x)] for x in (student, teacher))
+    h = [[m.numpy() for m in extract(x)] for x in history]
+    expected = sum(
+        weight * np.abs(s[j] - t[j]).mean() / (sum(np.abs(s[j] - maps[j]).mean() for maps in h) + 1e-7)
+        for j, weight in enumerate(weights)
+    )
+    found = vgg_contrastive_loss(student, teacher, lq, extract, history=history, layer_weights=weights)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+    one = [x[:1] for x in (student, teacher, lq)]
+    assert vgg_contrastive_loss(*one, extract, history=history[:, :1], layer_weights=weights).item() > 0
+
+
+def test_gradients_with_history_reach_the_student_only():
+    student, teacher, lq = (x.requires_grad_() for x in batch(n=2))
+    history = torch.stack([images(*student.shape, seed=20 + k) for k in range(2)]).requires_grad_()
+
+    def loss(s):
+        return vgg_contrastive_loss(s, teacher, lq, TwoLayers(), history=history, layer_weights=(0.5, 2.0))
+
+    assert torch.autograd.gradcheck(loss, (student,))
+    loss(student).backward()
+    assert teacher.grad is None
+    assert history.grad is None

@@ -61,6 +61,7 @@ def test_key_names_are_those_of_the_models():
         "distill_opt",
         "amp",
         "samples",
+        "history",
         "grad_norm_log",
         "nan_policy",
         "max_skipped",
