@@ -5,6 +5,8 @@ from graphlib import TopologicalSorter
 import grimp
 import layers
 
+from srkd_plugin import registration
+
 LONGEST_FILE = 300
 """Lines."""
 LARGEST_ROOM = 0.125
@@ -49,3 +51,9 @@ def test_modules_import_each_other_without_circles():
     imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
     assert len(imported) > 100
+
+
+def test_no_module_of_a_command_has_a_name_that_registration_imports():
+    """Such a module would be loaded in every training, in the middle of BasicSR's import, where circles arise."""
+    rooms = {module.split(".")[1] for module in registration._modules_that_register()}
+    assert rooms.isdisjoint({"cli", "tables", "profiling", "export", "evaluate", "runtimes"})
