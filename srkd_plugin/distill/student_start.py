@@ -46,12 +46,15 @@ def cut_student(student: nn.Module, options: RunOptions, source: TargetSource) -
             raise
         problem = f"{error.problem} (the teacher is here the network that the student is cut from)"
         raise OptionsError(KEY, section.cut_from.network_g["type"], problem, error.remedy) from error
-    return f"The student starts as a slice of {section.cut_from.pretrain_network_g} ({how})."
+    file = section.cut_from.pretrain_network_g or "a network with random weights"
+    return f"The student starts as a slice of {file} ({how})."
 
 
 def _other_network(section: CutFromSection, trust: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         net = build_described(f"{KEY}.network_g", section.network_g)
+    if section.pretrain_network_g is None:
+        return net.eval()
     flags = {"file": f"{KEY}.pretrain_network_g", "param_key": f"{KEY}.param_key_g"}
     file, key = section.pretrain_network_g, section.param_key_g
     WeightsFile("g", file, key, trust=trust, flags=flags).load_into(net)

@@ -170,8 +170,15 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
 
 def _student(section: Any) -> StudentSection:
     student = check_nested(StudentSection, "student", section, cut_from=CutFromSection)
-    if student.cut_from is not None:
-        _network("student.cut_from.network_g", student.cut_from.network_g)
+    other = student.cut_from
+    if other is not None:
+        _network("student.cut_from.network_g", other.network_g)
+        if (other.pretrain_network_g is None) != other.random_init:
+            problem = (
+                "the network is cut from its weights" if other.pretrain_network_g is None else "random_init is true"
+            )
+            remedy = "Give the path of its .pth file; or random_init: true, but not both."
+            raise OptionsError("student.cut_from.pretrain_network_g", other.pretrain_network_g, problem, remedy)
     for key in ("by", "cut_from"):
         if student.init == "random" and section.get(key) is not None:
             problem = "it is of a student that is a slice, and this one starts with random weights"

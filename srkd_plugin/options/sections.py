@@ -49,10 +49,12 @@ class CutFromSection(Section):
 
     network_g: dict[str, Any]
     """The network, as ``network_g`` of its own run describes it."""
-    pretrain_network_g: str
+    pretrain_network_g: Optional[str] = None
     """File of its weights."""
     param_key_g: Optional[str] = "params"
     """Key of the state dict in that file; none for a bare state dict."""
+    random_init: bool = False
+    """Cut the student from random weights (for tests of the machinery); otherwise a weights file is required."""
 
 
 class StudentSection(Section):

@@ -93,7 +93,7 @@ def _test_warnings(options: Mapping[str, Any], parse: Parse) -> list[str]:
 
 
 def without_what_is_made(options: Mapping[str, Any], made: Collection[str], root: Path) -> dict[str, Any]:
-    """Copy options without weights that are made by the table and not there yet; such a teacher is a random one.
+    """Copy options without weights that are made by the table and not there yet; such a network is a random one.
 
     Args:
         options: Of a training or a test.
@@ -109,6 +109,12 @@ def without_what_is_made(options: Mapping[str, Any], made: Collection[str], root
             path[key] = None
             if key == "pretrain_network_t" and isinstance(teacher, dict):
                 bare["teacher"] = {**teacher, "random_init": True}
+    student: Any = bare.get("student")
+    cut_from = student.get("cut_from") if isinstance(student, dict) else None
+    if isinstance(cut_from, dict):
+        file = cut_from.get("pretrain_network_g")
+        if isinstance(file, str) and file in made and not (root / file).exists():
+            student["cut_from"] = {**cut_from, "pretrain_network_g": None, "random_init": True}
     return bare
 
 

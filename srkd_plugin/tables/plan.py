@@ -9,6 +9,7 @@
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
+      half: {file: distill_output.yml, start_from: output, set: {network_g: ...}}    # cut from that row's student
     imports: [mine.archs]                # modules that register what the options name: --import of every command
     caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain
     groups: {main: {title: ..., sets: [Set5]}}
@@ -25,15 +26,17 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, InputError, nearest
+from srkd_plugin.options.registered_names import model_types
 from srkd_plugin.options.validate import check_section
 from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
+from srkd_plugin.tables.run_order import reads_of, stages
 from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, Table, TeacherRow
 from srkd_plugin.utils.names import require_plain_name
 
@@ -60,6 +63,8 @@ class Run:
         train: Options of the training; None for a teacher that is given as weights.
         test: Options of the test.
         cache_flags: How the cache that the training names is made, if it names one.
+        after: Names of the runs whose weights it reads, and which are carried out before.
+        stage: How many must have ended one after another before it.
     """
 
     method: str
@@ -68,6 +73,8 @@ class Run:
     train: Optional[dict[str, Any]]
     test: dict[str, Any]
     cache_flags: Sequence[str] = ()
+    after: Sequence[str] = ()
+    stage: int = 0
 
     @property
     def cache(self) -> Optional[str]:
@@ -135,6 +142,8 @@ def _check_names(table: Table) -> None:
             problem = f"its baseline {table.baseline_of(method)} is not run with {sorted(missing)}"
             raise InputError(f"methods.{method}.seeds", table.seeds_of(method), problem, "Give both the same seeds.")
     for name, row in table.methods.items():
+        if row.start_from is not None:
+            _check_start(table, name, row.start_from)
         if row.cache is not None and row.cache not in table.caches:
             hint = nearest(row.cache, table.caches)
             raise InputError(f"methods.{name}.cache", row.cache, "there is no such cache", hint)
@@ -142,6 +151,20 @@ def _check_names(table: Table) -> None:
         for test_set in group.sets or []:
             if test_set not in table.sets:
                 raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
+
+
+def _check_start(table: Table, name: str, earlier: str) -> None:
+    key = f"methods.{name}.start_from"
+    if earlier not in table.methods:
+        raise InputError(key, earlier, "there is no such method", nearest(earlier, table.methods))
+    missing = set(table.seeds_of(name)) - set(table.seeds_of(earlier))
+    if missing:
+        raise InputError(key, earlier, f"it is not run with {sorted(missing)}", "Give both the same seeds.")
+    chain: list[str] = [name]
+    while (before := table.methods[chain[-1]].start_from) in table.methods:
+        if before in chain:
+            raise InputError(key, earlier, "the rows start from each other", "Let one of them start from the teacher.")
+        chain.append(str(before))
 
 
 def _longest_name(table: Table, method: str) -> str:
@@ -165,7 +188,18 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
     runs = [teacher]
     for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
         runs += [_student_run(table, options, teacher, m, seed) for m in table.methods if seed in table.seeds_of(m)]
-    return runs
+    return _in_stages(runs)
+
+
+def _in_stages(runs: Sequence[Run]) -> list[Run]:
+    """The same runs, with what is to be known of their order."""
+    names = {run.name for run in runs}
+    after = {run.name: {name for name in reads_of(run.train, names) if name != run.name} for run in runs}
+    for run in runs:
+        if run.needs_teacher:
+            after[run.name].add(runs[0].name)
+    stage = stages(after)
+    return [replace(run, after=tuple(sorted(after[run.name])), stage=stage[run.name]) for run in runs]
 
 
 def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
@@ -197,10 +231,27 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
     if row.cache is not None:
         cached = {"type": "TeacherCacheDataset", "dataroot_teacher": table.cache_path(row.cache)}
         train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache]
+    if row.start_from is not None:
+        earlier = _student_run(table, options, teacher, row.start_from, seed)
+        train = merge(train, _cut_from(earlier, method, train), f"methods.{method}.start_from")
     train = merge(train, row.set, f"methods.{method}.set")
     require_training(f"methods.{method}", row.file, train)
     train.update(name=name, manual_seed=seed)
     return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
+
+
+def _cut_from(earlier: Run, method: str, train: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a student that is cut from that of another run."""
+    if train.get("model_type") not in model_types():
+        problem = (
+            f"a student is cut from another by {model_types()[0]} alone, and the row's file is one of another model"
+        )
+        remedy = "Name e.g. student_slice.yml, which needs no distillation terms."
+        raise InputError(f"methods.{method}.start_from", earlier.method, problem, remedy)
+    assert earlier.train is not None
+    weights, key = weights_of(earlier.train)
+    other = {"network_g": earlier.train["network_g"], "pretrain_network_g": weights, "param_key_g": key}
+    return {"student": {"init": "teacher_slice", "cut_from": other}}
 
 
 def _test(

@@ -7,9 +7,10 @@ import queue
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -58,9 +59,11 @@ class Runner:
     _free: queue.Queue = field(default_factory=queue.Queue, init=False)
     _children: list[subprocess.Popen] = field(default_factory=list, init=False)
     _stopped: bool = field(default=False, init=False)
+    _caches: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """Held while a teacher cache is looked for and made."""
 
     def run_all(self, runs: Sequence[Run]) -> None:
-        """Carry out the runs: the teacher's and those that need none first, then the others.
+        """Carry out the runs: the teacher's and those that wait for none first, then the others.
 
         Raises:
             InputError: A finished run was made with other options than the table has now, or another process carries
@@ -74,22 +77,28 @@ class Runner:
     def _run_all(self, runs: Sequence[Run]) -> None:
         for gpu in self.gpus or [""] * self.jobs:
             self._free.put(gpu)
+        under_way: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
             try:
-                teacher = [pool.submit(self._carry_out, run) for run in runs if run.method == TEACHER]
-                others = [run for run in runs if run.method != TEACHER]
-                under_way = [pool.submit(self._carry_out, run) for run in others if not run.needs_teacher]
-                for done in teacher:
-                    done.result()
-                self._make_caches([run for run in others if self.missing(run)])
-                under_way += [pool.submit(self._carry_out, run) for run in others if run.needs_teacher]
-                for done in under_way:
+                # a run is submitted after those that it waits for, so that they never wait for a thread that it has
+                for run in sorted(runs, key=lambda run: (run.stage, run.method != TEACHER)):
+                    before = [under_way[name] for name in run.after if name in under_way]
+                    under_way[run.name] = pool.submit(self._carry_out_after, before, run)
+                for done in under_way.values():
                     done.result()
             except BaseException:
                 self._stopped = True
                 for child in self._children:
                     child.terminate()
                 raise
+
+    def _carry_out_after(self, before: Sequence[Future[None]], run: Run) -> None:
+        for done in before:
+            done.result()
+        if self.missing(run) and not self._stopped:
+            with self._caches:
+                self._make_cache(run)
+        self._carry_out(run)
 
     def record_file(self, run: Run) -> Path:
         """Where the record of a finished run is: what :func:`srkd_plugin.tables.results.measure` found."""
@@ -113,19 +122,20 @@ class Runner:
             return self.commands(run)
         return [] if self._recorded(run)["test"] == run.test else self.commands(run)[-1:]
 
-    def _make_caches(self, runs: Sequence[Run]) -> None:
-        """Make the teacher caches that runs name and that are not there, each from the options of the first of them."""
-        for path, run in {run.cache: run for run in reversed(runs) if run.cache is not None}.items():
-            if not (self.root / path).exists():
-                self._write_options(run)
-                options = os.path.relpath(self._options_file(run.name), self.root)
-                gpu = self._free.get()
-                try:
-                    flags = [*self._import_flags(), *run.cache_flags]
-                    command = ["python", *CACHE_MAKE, "-opt", options, "--out", path, *flags]
-                    self._call(command, self._cache_log(path), gpu)
-                finally:
-                    self._free.put(gpu)
+    def _make_cache(self, run: Run) -> None:
+        """Make the teacher cache that a run names, if it is not there, from the run's options."""
+        if run.cache is None or (self.root / run.cache).exists():
+            return
+        self._write_options(run)
+        options = os.path.relpath(self._options_file(run.name), self.root)
+        gpu = self._free.get()
+        try:
+            flags = [*self._import_flags(), *run.cache_flags]
+            self._call(
+                ["python", *CACHE_MAKE, "-opt", options, "--out", run.cache, *flags], self._cache_log(run.cache), gpu
+            )
+        finally:
+            self._free.put(gpu)
 
     def _cache_log(self, cache: str) -> Path:
         return self.folder / "logs" / f"{Path(cache).stem}.txt"
@@ -230,7 +240,7 @@ def _tail(log: Path, lines: int = 6) -> str:
 
 
 def select(runs: Sequence[Run], methods: Optional[Sequence[str]], seeds: Optional[Sequence[int]]) -> list[Run]:
-    """The runs of some methods and seeds, with the teacher's.
+    """The runs of some methods and seeds, with the teacher's and all that they come after.
 
     Raises:
         InputError: None of the runs is of such a method or seed.
@@ -242,8 +252,12 @@ def select(runs: Sequence[Run], methods: Optional[Sequence[str]], seeds: Optiona
         for one in wanted or []:
             if one not in known:
                 raise InputError(option, one, "the table has none", f"It has: {', '.join(map(str, sorted(known)))}.")
-    return [
-        run
+    named = {
+        run.name: run
         for run in runs
         if run.method == TEACHER or ((not methods or run.method in methods) and (not seeds or run.seed in seeds))
-    ]
+    }
+    by_name, open_names = {run.name: run for run in runs}, list(named)
+    for name in open_names:  # which grows
+        open_names += [other for other in by_name[name].after if other not in open_names]
+    return [run for run in runs if run.name in open_names]

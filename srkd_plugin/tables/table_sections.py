@@ -47,6 +47,8 @@ class Method(_Section):
     baseline: Optional[str] = None
     cache: Optional[str] = None
     """Which of ``caches`` the teacher's images come from; without one it runs live."""
+    start_from: Optional[str] = None
+    """Row from whose student, of the same seed, this row's is cut (``student.cut_from``); that row is run first."""
     group: str = "main"
     budget: Optional[str] = None
     """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""

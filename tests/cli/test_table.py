@@ -101,6 +101,18 @@ def changed(path, value):
     return content
 
 
+def test_rows_that_start_from_each_other_are_checked_before_there_are_weights(start):
+    content = changed("methods.half", {"file": "distill.yml", "start_from": "live"})
+    content["methods"]["live"]["set"]["network_g"] = {"num_feat": 10}
+    code, error, started = start(content)
+    assert (code, error) == (1, "error: stopped\n")
+    content["methods"]["live"]["set"]["network_g"] = {"num_feat": 6}
+    code, error, _ = start(content)
+    assert code == 2 and len(started) == 1 + 5 * 3
+    assert error.startswith("error: methods.half: student.cut_from = 'EDSR': conv_first.weight is (8, 3, 3, 3) in the")
+    assert error.count("\n") == 1
+
+
 def test_rows_that_need_what_the_table_makes_are_started(start):
     code, error, started = start(SMALL)
     assert (code, error) == (1, "error: stopped\n")

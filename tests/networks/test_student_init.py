@@ -267,8 +267,12 @@ CUT_FROM = {"network_g": dict(tiny.STUDENT), "pretrain_network_g": "s.pth"}
         ({"student": {"by": "magnitude"}}, "student.by = 'magnitude': it is of a student that is a slice"),
         ({"student": {"cut_from": CUT_FROM}}, "it is of a student that is a slice, and this one starts with random"),
         (
-            {"student": {"init": "teacher_slice", "cut_from": {"network_g": {}}}},
-            "student.cut_from.pretrain_network_g is missing: it is required",
+            {"student": {"init": "teacher_slice", "cut_from": {"network_g": dict(tiny.STUDENT)}}},
+            "student.cut_from.pretrain_network_g = None: the network is cut from its weights. Give the path",
+        ),
+        (
+            {"student": {"init": "teacher_slice", "cut_from": {**CUT_FROM, "random_init": True}}},
+            "student.cut_from.pretrain_network_g = 's.pth': random_init is true",
         ),
         (
             {"student": {"init": "teacher_slice", "cut_from": {**CUT_FROM, "network_g": {}}}},

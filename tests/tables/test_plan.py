@@ -84,6 +84,78 @@ def test_every_student_is_tested_on_all_sets_with_its_own_network_and_weights(wr
     assert none.test["val"]["save_img"] is True
 
 
+def chained(**rows):
+    """A table whose rows are cut from each other's students."""
+    content = copy.deepcopy(MINIMAL)
+    output = {"file": "distill_output.yml"}
+    content["methods"]["output"] = {**output, "set": {"network_g": {"num_feat": 128}}}
+    content["methods"]["half"] = {**output, "start_from": "output", "set": {"student": {"by": "magnitude"}}}
+    content["methods"].update(rows)
+    return content
+
+
+def test_a_row_that_starts_from_another_row_is_cut_from_its_student_of_the_same_seed(write):
+    file = write(chained())
+    runs = {run.name: run for run in plan.plan_runs(plan.read_table(file), file)}
+    output, half = runs["t_output_s1"], runs["t_half_s1"]
+    assert half.train["student"] == {
+        "init": "teacher_slice",
+        "by": "magnitude",
+        "cut_from": {
+            "network_g": output.train["network_g"],
+            "pretrain_network_g": output.test["path"]["pretrain_network_g"],
+            "param_key_g": "params_ema",
+        },
+    }
+    assert output.train["network_g"]["num_feat"] == 128 and half.train["network_g"]["num_feat"] == 64
+    assert half.train["network_t"] == runs["t_teacher"].train["network_g"], "it does not learn from the teacher"
+    assert (half.after, half.stage) == (("t_output_s1", "t_teacher"), 2)
+    assert (output.after, output.stage) == (("t_teacher",), 1)
+    assert (runs["t_none_s1"].after, runs["t_none_s1"].stage) == ((), 0)
+
+
+def test_a_row_that_names_the_weights_of_another_run_comes_after_it(write):
+    weights = "experiments/t_none_s0/models/net_g_latest.pth"
+    further = {"file": "student_edsr_m.yml", "set": {"path": {"pretrain_network_g": weights}}}
+    file = write(chained(further=further))
+    runs = {run.name: run for run in plan.plan_runs(plan.read_table(file), file)}
+    assert [runs[name].after for name in ("t_further_s0", "t_further_s1")] == [("t_none_s0",)] * 2
+
+
+CIRCLE = {"set": {"path": {"pretrain_network_g": "experiments/t_further_s0/models/net_g_latest.pth"}}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            {"half": {"file": "distill_output.yml", "start_from": "ouput"}},
+            "start_from = 'ouput': .*Did you mean 'output'",
+        ),
+        (
+            {"output": {"file": "distill_output.yml", "seeds": [0]}},
+            r"methods.half.start_from = 'output': it is not run with \[1\]. Give both the same seeds",
+        ),
+        (
+            {"output": {"file": "distill_output.yml", "start_from": "half"}},
+            "methods.output.start_from = 'half': the rows start from each other",
+        ),
+        (
+            {"half": {"file": "student_edsr_m.yml", "start_from": "output"}},
+            "methods.half.start_from = 'output': a student is cut from another by DistillModel alone",
+        ),
+        ({"further": {"file": "student_edsr_m.yml", **CIRCLE}, "none": {"file": "student_edsr_m.yml"}}, None),
+    ],
+)
+def test_rows_that_cannot_start_from_each_other(write, rows, says):
+    file = write(chained(**rows))
+    if says is None:  # its own weights: it does not wait for itself
+        assert [run.after for run in plan.plan_runs(plan.read_table(file), file) if run.name == "t_further_s0"] == [()]
+        return
+    with pytest.raises(OptionsError, match=says):
+        plan.plan_runs(plan.read_table(file), file)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [

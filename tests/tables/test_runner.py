@@ -270,6 +270,59 @@ def test_selection(root):
         runner.select(runs, ["otter"], None)
 
 
+CHAIN = {
+    **CONTENT,
+    "methods": {
+        "quarter": {"file": "distill.yml", "start_from": "half"},
+        "half": {"file": "distill.yml", "start_from": "none"},
+        "none": {"file": "student.yml"},
+    },
+}
+
+
+def write_distillation(root):
+    opt = yaml.safe_load((root / "options/student.yml").read_text())
+    (root / "options/distill.yml").write_text(yaml.safe_dump({**opt, "model_type": "DistillModel"}))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_that_start_from_each_other_are_run_one_after_another(root, jobs):
+    """Each training looks whether the weights that it is cut from are there."""
+    write_distillation(root)
+    look = "\nfile = opt.get('student', {}).get('cut_from', {}).get('pretrain_network_g')\n"
+    look += "assert file is None or pathlib.Path(file).exists(), file\n"
+    look += "weights = pathlib.Path('experiments', opt['name'], 'models'); weights.mkdir(parents=True)\n"
+    look += "(weights / 'net_g_latest.pth').touch()\n"
+    (root / "basicsr/train.py").write_text(TRAIN + look)
+    machine, runs = make(root, CHAIN, jobs=jobs)
+    assert [run.name for run in runs[:4]] == ["t_teacher", "t_half_s0", "t_none_s0", "t_quarter_s0"]
+    machine.run_all(runs)
+    assert all(machine.record_file(run).exists() for run in runs)
+    order = [line.split()[1] for line in calls(root) if line.startswith("train")]
+    for seed in ("s0", "s1"):
+        assert order.index(f"t_none_{seed}") < order.index(f"t_half_{seed}") < order.index(f"t_quarter_{seed}")
+
+
+def test_a_chain_goes_on_where_it_failed(root):
+    write_distillation(root)
+    (root / "break").write_text("t_half_s0")
+    machine, runs = make(root, CHAIN)
+    with pytest.raises(runner.RunFailed, match="t_half_s0"):
+        machine.run_all(runs)
+    assert not [line for line in calls(root) if "quarter" in line]
+    (root / "break").unlink()
+    make(root, CHAIN)[0].run_all(runs)
+    assert (calls(root).count("train t_none_s0"), calls(root).count("train t_quarter_s0")) == (1, 1)
+
+
+def test_the_rows_that_a_chosen_row_starts_from_are_chosen_too(root):
+    write_distillation(root)
+    _, runs = make(root, CHAIN)
+    chosen = runner.select(runs, ["quarter"], [1])
+    assert [run.name for run in chosen] == ["t_teacher", "t_half_s1", "t_none_s1", "t_quarter_s1"]
+    assert [run.name for run in runner.select(runs, ["half"], [0])] == ["t_teacher", "t_half_s0", "t_none_s0"]
+
+
 def test_stored_results_are_read_back_equal(root, tmp_path):
     machine, runs = make(root)
     machine.run_all(runs[:3])
