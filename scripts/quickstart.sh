@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a distilled student: installs everything into .venv, then trains, tests and compares in quickstart/.
+# From nothing to a distilled student: installs everything into .venv, then trains, tests, compares and exports in
+# quickstart/.
 #
 #   bash scripts/quickstart.sh
 #
@@ -8,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root="$PWD"
-bash scripts/setup_env.sh demo
+bash scripts/setup_env.sh demo,export
 bin="$(cd "${SRKD_VENV:-.venv}/bin" && pwd)"
 
 # A BasicSR checkout to work in, as users have it: the basicsr/ folder, unmodified, beside options/ and datasets/.
@@ -59,6 +60,15 @@ test_run() {
     "path:pretrain_network_g=experiments/$model/models/net_g_latest.pth" "$@"
 }
 
+# upscaled FORMAT FILE: SR images of the held-out photographs by an exported model
+upscaled() {
+  quietly "upscale_$1" 'error' -m srkd_plugin upscale --model "exported/$2" --suffix _x2 --force \
+    datasets/demo/test/LR_bicubic/X2 "results/exported_$1"
+}
+compare() {
+  run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 "$@"
+}
+
 step "data: photographs from scikit-image, scikit-learn and matplotlib, x2"
 quietly data '^datasets' "$root/scripts/prepare_data.py" demo --out datasets/demo
 step "teacher: EDSR 8x32"
@@ -72,7 +82,7 @@ test_run student demo_student
 test_run distilled demo_distill_cl_l1
 test_run teacher demo_teacher network_g:num_feat=32 network_g:num_block=8
 step "result"
-run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \
+compare \
   --system "student=results/demo_test_student/visualization/demo_test" \
   --system "distilled student=results/demo_test_distilled/visualization/demo_test" \
   --system "teacher=results/demo_test_teacher/visualization/demo_test" \
@@ -80,3 +90,11 @@ run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/
 echo '![crops](crops.png)' >> table.md # beside it
 echo "table:   quickstart/table.md"
 echo "picture: quickstart/crops.png"
+step "export: the distilled student as ONNX, float32 and INT8"
+quietly export '^demo.*onnx:|error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
+  --int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb
+upscaled onnx demo_distill_cl_l1-x2.onnx
+upscaled int8 demo_distill_cl_l1-x2-int8.onnx
+compare --system "ONNX=results/exported_onnx" --system "INT8=results/exported_int8" > exported/psnr.md
+awk -F ' *[|] *' '/^[|] (ONNX|INT8) / { printf "%s%s %s dB", separator, $2, $(NF - 2); separator = ", " }
+  END { print " (PSNR, Y, mean): quickstart/exported" }' exported/psnr.md

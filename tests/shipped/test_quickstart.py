@@ -10,6 +10,8 @@ import tiny
 PYTHON = """#!/usr/bin/env bash
 case "$*" in
   *find_spec*) echo "$STUB/basicsr" ;;
+  *ONNX=*) printf '| ONNX | 1.000 | 34.605 | +0.9 |\\n| INT8 | 1.000 | 34.501 | +0.8 |\\n' ;;
+  *" export "*) mkdir -p exported ;;
   *scripts/compare_results.py*) printf '| PSNR |\\n\\npicture: crops.png\\n' ;;
 esac
 echo "$*" >> "$STUB/commands.txt"
@@ -52,3 +54,10 @@ def test_it_names_options_files_that_are_there(quickstart):
     named = [word for command in commands for word in command.split() if word.startswith("options/")]
     assert {f"options/demo_{name}.yml" for name in ("teacher", "student", "distill_cl_l1")} <= set(named)
     assert all((folder / name).is_file() for name in named)
+
+
+def test_it_ends_with_the_exported_student_on_one_line(quickstart):
+    shown, commands, _ = quickstart
+    assert shown.splitlines()[-1] == "ONNX 34.605 dB, INT8 34.501 dB (PSNR, Y, mean): quickstart/exported"
+    assert any("--int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb" in command for command in commands)
+    assert any(command.endswith("[demo,export]") for command in commands)
