@@ -60,15 +60,6 @@ test_run() {
     "path:pretrain_network_g=experiments/$model/models/net_g_latest.pth" "$@"
 }
 
-# upscaled FORMAT FILE: SR images of the held-out photographs by an exported model
-upscaled() {
-  quietly "upscale_$1" 'error' -m srkd_plugin upscale --model "exported/$2" --suffix _x2 --force \
-    datasets/demo/test/LR_bicubic/X2 "results/exported_$1"
-}
-compare() {
-  run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 "$@"
-}
-
 step "data: photographs from scikit-image, scikit-learn and matplotlib, x2"
 quietly data '^datasets' "$root/scripts/prepare_data.py" demo --out datasets/demo
 step "teacher: EDSR 8x32"
@@ -82,7 +73,7 @@ test_run student demo_student
 test_run distilled demo_distill_cl_l1
 test_run teacher demo_teacher network_g:num_feat=32 network_g:num_block=8
 step "result"
-compare \
+run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \
   --system "student=results/demo_test_student/visualization/demo_test" \
   --system "distilled student=results/demo_test_distilled/visualization/demo_test" \
   --system "teacher=results/demo_test_teacher/visualization/demo_test" \
@@ -91,10 +82,6 @@ echo '![crops](crops.png)' >> table.md # beside it
 echo "table:   quickstart/table.md"
 echo "picture: quickstart/crops.png"
 step "export: the distilled student as ONNX, float32 and INT8"
-quietly export '^demo.*onnx:|error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
-  --int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb
-upscaled onnx demo_distill_cl_l1-x2.onnx
-upscaled int8 demo_distill_cl_l1-x2-int8.onnx
-compare --system "ONNX=results/exported_onnx" --system "INT8=results/exported_int8" > exported/psnr.md
-awk -F ' *[|] *' '/^[|] (ONNX|INT8) / { printf "%s%s %s dB", separator, $2, $(NF - 2); separator = ", " }
-  END { print " (PSNR, Y, mean): quickstart/exported" }' exported/psnr.md
+quietly export 'PSNR in dB|^error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
+  --without ncnn --int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test
+echo "files:   quickstart/exported"
