@@ -82,6 +82,6 @@ echo '![crops](crops.png)' >> table.md # beside it
 echo "table:   quickstart/table.md"
 echo "picture: quickstart/crops.png"
 step "export: the distilled student as ONNX, float32 and INT8"
-quietly export 'PSNR in dB|^error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
-  --without ncnn --int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test
+TQDM_DISABLE=1 quietly export 'PSNR in dB|^error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
+  --without ncnn --int8 --int8-crops 16 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test
 echo "files:   quickstart/exported"

@@ -60,6 +60,6 @@ def test_it_ends_with_the_exported_student_on_one_line(quickstart):
     exported = shown.split("== export")[1].splitlines()
     assert "test, PSNR in dB (Y): onnx 34.605, int8 34.501" in exported
     assert "a-x2.onnx: 1 kB" not in exported
-    wanted = "--int8 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test"
+    wanted = "--int8 --int8-crops 16 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test"
     assert any(wanted in command for command in commands)
     assert any(command.endswith("[demo,export]") for command in commands)
