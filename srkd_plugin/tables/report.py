@@ -11,6 +11,7 @@ from typing import Any, Optional
 from srkd_plugin.tables.paired_stats import Difference, Interval, PsnrTable
 from srkd_plugin.tables.results import BICUBIC, Results
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
+from srkd_plugin.tables.time_to_quality import times_to_quality
 from srkd_plugin.utils import markdown as md
 from srkd_plugin.utils.files import write_atomically, write_json
 
@@ -18,6 +19,11 @@ NOTE = (
     "PSNR in dB, Y channel, mean over images and seeds (in brackets the standard deviation over the seeds); below it "
     "the paired difference to the row's baseline with its 95 % intervals over seeds | over images (Student's t). Bold: "
     "both leave zero out."
+)
+TIMES_NOTE = (
+    "How soon a method has the PSNR that its baseline of the same seed ends with, by the validations during training "
+    "(linear between them), as a share of what the baseline took: 0.50 is half of its iterations, or of its CPU "
+    "seconds. Means over the seeds that get there, with 95 % intervals; a run is taken to use its time evenly."
 )
 
 
@@ -52,6 +58,9 @@ def markdown(table: Table, results: Results) -> str:
     pairs = [pair for pair in table.pairs if all(_measured(psnr, table, name) for name in pair)]
     if pairs:
         parts.append(f"### Pairs\n\n{_pairs(table, psnr, pairs)}")
+    times = _times(table, results)
+    if times:
+        parts.append(f"### Time to the baseline's PSNR\n\n{TIMES_NOTE}\n\n{times}")
     costs = _costs(table, results)
     if costs:
         parts.append(f"### CPU time\n\n{costs}")
@@ -75,7 +84,8 @@ def as_json(table: Table, results: Results) -> dict[str, Any]:
         for a, b in table.pairs
         for s in table.sets
     ]
-    return {"table": table.name, "methods": methods, "pairs": pairs}
+    times = {time.method: asdict(time) for time in times_to_quality(table, results)}
+    return {"table": table.name, "methods": methods, "pairs": pairs, "time_to_quality": times}
 
 
 def _measured(psnr: PsnrTable, table: Table, name: str) -> bool:
@@ -113,8 +123,8 @@ def _describe(difference: Difference) -> str:
     return md.Markdown(f"**{text}**" if seeds.is_clear_of_zero and images.is_clear_of_zero else text)
 
 
-def _half(interval: Interval) -> str:
-    return "one" if interval.half_width is None else f"±{interval.half_width:.3f}"
+def _half(interval: Interval, digits: int = 3) -> str:
+    return "one" if interval.half_width is None else f"±{interval.half_width:.{digits}f}"
 
 
 def _pairs(table: Table, psnr: PsnrTable, pairs: Sequence[Sequence[str]]) -> str:
@@ -126,6 +136,20 @@ def _pairs(table: Table, psnr: PsnrTable, pairs: Sequence[Sequence[str]]) -> str
         seeds = found[0].over_seeds.count if found[0] else ""
         lines.append([f"{table.label_of(a)} − {table.label_of(b)}", seeds, *cells])  # noqa: RUF001
     return md.table(["", "seeds", *sets], lines)
+
+
+def _times(table: Table, results: Results) -> str:
+    lines = []
+    for time in times_to_quality(table, results):
+        share = "" if time.share is None else f"{'at most ' if time.at_most else ''}{_ratio(time.share)}"
+        costs = ["" if cost is None else _ratio(cost) for cost in (time.cpu, time.cpu_with_cache)]
+        lines.append([table.label_of(time.method), f"{time.reached} of {time.seeds}", share, *costs])
+    names = ["", "seeds that get there", "iterations", "CPU seconds", "with the cache's"]
+    return md.table(names, lines) if lines else ""
+
+
+def _ratio(found: Interval) -> str:
+    return f"{found.mean:.2f} ({_half(found, 2)})"
 
 
 def _costs(table: Table, results: Results) -> str:
