@@ -96,6 +96,8 @@ class Benchmark:
 
     name: str
     pairs: PairSet
+    hr: Path
+    """Folder or LMDB of HR images."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def find_benchmark(given: str, scale: int, option: str = "--test") -> Benchmark:
             raise InputError(option, given, problem, remedy)
     named = hr.absolute().parent if hr.name == "HR" else hr.absolute()
     options = {GT: f"{option} (HR)", LQ: f"{option} (LR)"}
-    return Benchmark(named.name, PairSet(hr, lr, scale, options=options))
+    return Benchmark(named.name, PairSet(hr, lr, scale, options=options), hr)
 
 
 def measure(upscaler: Upscaler, benchmark: Benchmark) -> Figures:

@@ -17,6 +17,7 @@ from srkd_plugin.export.job import ExportJob, Wishes, Written
 from srkd_plugin.export.staging import move_into, staged
 from srkd_plugin.export.student import facts, load_student, weights_of_run
 from srkd_plugin.export.weights import is_same
+from srkd_plugin.images.lmdb_store import is_lmdb
 from srkd_plugin.networks.student_file import StudentFile, read_student
 from srkd_plugin.options import safe_yaml
 from srkd_plugin.utils.byte_sizes import readable_size
@@ -73,7 +74,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     for line in (taken, *left_out):
         say(line)
     with staged(request.out) as folder:
-        job = ExportJob(student, name, folder, multiple, request.wishes)
+        job = ExportJob(student, name, folder, multiple, _with_tested(request.wishes, benchmarks))
         written = []
         for one in write_all(job, chosen, say):
             written.append(one)
@@ -101,6 +102,12 @@ def _benchmarks(given: tuple[str, ...], student: StudentFile) -> list[Benchmark]
         if names.count(name) > 1:
             raise InputError("--test", name, "two sets have this name", "Give each once, in folders of their names.")
     return found
+
+
+def _with_tested(wishes: Wishes, benchmarks: list[Benchmark]) -> Wishes:
+    """The wishes, with the benchmarks' images as ones that INT8 may not be calibrated on."""
+    tested = tuple(one.hr for one in benchmarks if not is_lmdb(one.hr))
+    return wishes if wishes.int8 is None else replace(wishes, int8=replace(wishes.int8, tested=tested))
 
 
 def _figures(card: Mapping[str, Any]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.export import export_student as exporting
 from srkd_plugin.export import onnx_file
 from srkd_plugin.export.export_student import ExportRequest, export_student
-from srkd_plugin.export.job import ExportJob, Wishes
+from srkd_plugin.export.job import ExportJob, Int8Wish, Wishes
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.student_file import StudentFile, read_student
 from srkd_plugin.runtimes.open_model import open_model
@@ -443,3 +443,11 @@ def test_a_student_that_ncnn_cannot_run_is_exported_without(tmp_path):
 def test_modules_can_be_imported_first(module):
     """Registration imports what ends in _model, as BasicSR does: no exporter may be called so."""
     tiny.run_ok("-W", "error::RuntimeWarning", "-c", f"import srkd_plugin.export.{module}", cwd=tiny.PROJECT)
+
+
+def test_int8_is_not_calibrated_on_the_sets_of_the_card(student):
+    hr, lr = write_pairs(student / "photos", 4, h=64, w=64)
+    wishes = {"int8": Int8Wish(calibrate=lr)}
+    with pytest.raises(OptionsError, match=r"--calibrate = .*it has images that the student is tested on"):
+        export_student(request(student, tests=(f"{hr}:{lr}",), wishes=wishes), say=lambda line: None)
+    assert not (student / "out").exists()
