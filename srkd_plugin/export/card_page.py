@@ -35,7 +35,8 @@ def _origin(card: Mapping[str, Any]) -> Iterator[str]:
     iteration = f", iteration {card['iteration']:,}" if card["iteration"] is not None else ""
     yield f"run: {card['run']}{iteration}; {weights['key']} of {weights['file']}, sha256 {weights['sha256']}"
     if teacher is not None:
-        yield f"teacher: {teacher['type']}, {teacher['file']}, sha256 {teacher['sha256']}"
+        sha256 = teacher["sha256"] or "not known: the file is not here"
+        yield f"teacher: {teacher['type']}, {teacher['file']}, sha256 {sha256}"
     yield f"data: {', '.join(f'{name} ({phase})' for phase, name in card['data'].items()) or 'not said'}"
     yield f"options: {options['file']}, sha256 {options['sha256']}"
     field = card["receptive_field"]

@@ -61,7 +61,8 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     weights = weights_of_run(opt, Path()) if request.weights is None else request.weights
     require_file("--weights", weights)
     student, multiple, taken = load_student(opt, weights, request.param_key)
-    student = replace(student, facts=facts(opt, request.options, weights, taken.partition(" of ")[0]))
+    key = taken.partition(" of ")[0].replace("weights: ", "")
+    student = replace(student, facts=facts(opt, request.options, weights, key))
     given = opt.get("name") or weights.stem if request.name is None else request.name
     require_plain_name("--name", given, "the files")
     name = f"{given}-x{student.scale}"

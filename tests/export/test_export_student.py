@@ -99,6 +99,7 @@ def test_a_student_file_knows_its_run(student):
     export_student(request(student), say=lambda line: None)
     facts = read_student(student / "out/stu-x2.pth").facts
     assert (facts["run"], facts["iteration"], facts["weights"]["file"]) == ("stu", 7, "net_g_7.pth")
+    assert facts["weights"]["key"] == "params_ema"
     assert facts["versions"]["torch"] == torch.__version__ and facts["teacher"] is None
     assert str(student) not in str(facts), "the same on every machine"
 
