@@ -51,7 +51,8 @@ class NcnnUpscaler:
 
     def _run(self, image: np.ndarray) -> np.ndarray:
         """Run one image, ``(channels, h, w)``."""
-        given = self._ncnn.Mat(np.ascontiguousarray(image)).clone()  # a Mat of an array does not keep the array
+        pixels = np.ascontiguousarray(image)  # a Mat of an array does not keep the array: it must live until the clone
+        given = self._ncnn.Mat(pixels).clone()
         with self._net.create_extractor() as extractor:
             extractor.input(INPUT, given)
             code, found = extractor.extract(OUTPUT)

@@ -34,6 +34,14 @@ def test_a_graph_runs_image_by_image(model):
     assert np.all(found[0] == 1) and np.all(found[1, :, 1:-1, 1:-1] == 28)
 
 
+def test_images_of_any_memory_layout_are_read_whole(model):
+    """Such as those of cv2, channels moved first: what is copied for ncnn must live as long as it is read."""
+    upscaler = open_model(model, threads=1)
+    for seed in range(20):
+        lq = np.random.default_rng(seed).random((1, 64, 64, 3), np.float32).transpose(0, 3, 1, 2)
+        assert np.array_equal(upscaler(lq), upscaler(lq.copy(order="C")))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
