@@ -126,6 +126,13 @@ def trained(opt: dict[str, Any], root: Path) -> dict[str, Any]:
     }
 
 
+def accumulated(opt: dict[str, Any]) -> dict[str, Any]:
+    """Two batches to a step."""
+    opt = copy.deepcopy(opt)
+    opt["train"].update(accumulate=2, accumulate_negatives="per_batch")
+    return opt
+
+
 def validate(opt: dict[str, Any], root: Path, keep: int = 6) -> list[Any]:
     """Validate a student and a worse one on the first images; metrics and best record each time."""
     torch.set_default_dtype(torch.float32)  # that of BasicSR's data sets
@@ -249,6 +256,7 @@ def main(content: dict[str, Any], root: Path) -> None:
             for ema, keep in itertools.product(("ema", "plain"), (5, 1))
         },
         "random_teacher": distill(content["opt_random"], root, iters=1)[0].step_losses.source.teacher.net.state_dict(),
+        "accumulated": trained(accumulated(content["opt"]), root),
         "pure": trained(without_image_loss(content["opt"]), root),
         "ended": {saved: ended(content["opt"], root / f"ended_{saved}", saved) for saved in (False, True)},
         "agreements": agreements(content["opt"]),

@@ -32,6 +32,7 @@ from srkd_plugin.training.any_size_model import AnySizeModel
 from srkd_plugin.training.checkpoints import describe_files
 from srkd_plugin.training.finite_steps import terms_with_bad_gradient
 from srkd_plugin.training.grad_norms import LOGGED, gradient_norms, report_norms
+from srkd_plugin.training.gradient_accumulation import GradientAccumulation
 from srkd_plugin.training.resume_optimizer import fit_second_group
 
 
@@ -66,6 +67,7 @@ class DistillModel(AnySizeModel):
         self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
         self.grad_norm_log, self._samples = ours.grad_norm_log, ours.samples
+        self.accumulation = GradientAccumulation(ours.accumulation.accumulate)
         self._prepare_run(options, self.step_losses.source.files_sha256())
 
         train_opt = self.opt["train"]
@@ -158,13 +160,13 @@ class DistillModel(AnySizeModel):
             log.update(self._measure_grad_norms(losses))
 
         self.amp.backward(self._total(losses), self.optimizer_g)
-        if self._is_finite(unweighted, current_iter):
-            self.amp.step(self.optimizer_g)
+        counts = self._is_finite(unweighted, current_iter)
+        for buffer, before in () if counts else buffers:
+            buffer.copy_(before)
+        if self.accumulation.take(self._trained_parameters(), counts, current_iter):
+            self.optimizer_g.step()  # not by the loss scale's own: the gradients are finite, and scaled back
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
-        else:
-            for buffer, before in buffers:
-                buffer.copy_(before)
         self.amp.end_iteration()
         if self.history is not None:
             self.history.follow(self.averaged_student(), current_iter)
@@ -183,6 +185,7 @@ class DistillModel(AnySizeModel):
         return {
             **self.trained_student.state(self.get_bare_model(self.net_g)),
             **({} if self.history is None else {"history": self.history.net.state_dict()}),
+            **self.accumulation.state_dict(),
             "connectors": self.step_losses.connectors.state_dict(),
             "term_weights": self.term_weights.state_dict(),
             "amp": self.amp.state_dict(),
@@ -196,6 +199,7 @@ class DistillModel(AnySizeModel):
         self.step_losses.connectors.load_state_dict(kept, strict=False)
         self.term_weights.load_state_dict(state.get("term_weights") or {})
         self.amp.load_state_dict(state.get("amp") or {})
+        self.accumulation.load_state_dict(state, self._trained_parameters())
 
     def _kept_connectors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """Weights of the saved connectors that fit those of the options; say which start afresh."""
@@ -259,9 +263,8 @@ class DistillModel(AnySizeModel):
                 what = [f"the gradient of {' and '.join(terms) or 'the sum of the losses'} is not finite"]
             return f"{', '.join(what) or 'all losses finite'} (files: {describe_files(self._files)})"
 
-        parameters = [p for group in self.optimizer_g.param_groups for p in group["params"]]
         return self.finite_steps.passes(
-            losses, parameters, stop_signals.requested(), current_iter, describe, self.amp.is_overflow
+            losses, self._trained_parameters(), stop_signals.requested(), current_iter, describe, self.amp.is_overflow
         )
 
     def _terms_with_bad_gradient(self, current_iter: int) -> list[str]:
@@ -276,6 +279,9 @@ class DistillModel(AnySizeModel):
         if self.finite_steps.section.nan_policy != "skip":
             return []
         return [(buffer, buffer.clone()) for buffer in self.get_bare_model(self.net_g).buffers()]
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer_g.param_groups for p in group["params"]]
 
     def _student_parameters(self) -> list[nn.Parameter]:
         return [p for p in self.get_bare_model(self.net_g).parameters() if p.requires_grad]

@@ -78,13 +78,6 @@ class MixedPrecision:
         get_root_logger().warning(f"{text}, and the scale is halved.")
         return True
 
-    def step(self, optimizer: Optimizer) -> None:
-        """Update the weights with gradients that are finite."""
-        if self._scaler is None:
-            optimizer.step()
-        else:
-            self._scaler.step(optimizer)
-
     def end_iteration(self) -> None:
         """Adapt the scale; after every iteration, left out or not."""
         if self._scaler is not None:

@@ -14,6 +14,7 @@
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
       amp: {precision: fp32}                      # AmpSection, optional
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
+      accumulate: 1                               # AccumulationSection, optional; accumulate_negatives beside it
       nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
       lr_on_resume: saved                         # ResumeSection, optional
     checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
@@ -41,6 +42,7 @@ from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
 from srkd_plugin.options.sections import (
+    AccumulationSection,
     AmpSection,
     AugmentSection,
     CacheSection,
@@ -162,6 +164,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         samples=samples,
         history=check_section(HistorySection, "train.history", _given(train, "history")),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),
+        accumulation=check_section(AccumulationSection, "train", _only(train, AccumulationSection)),
         nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
         resume=check_section(ResumeSection, "train", _only(train, ResumeSection)),
         checkpoints=check_section(CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),

@@ -185,6 +185,17 @@ class HistorySection(Section):
         return ends
 
 
+class AccumulationSection(Section):
+    """``train``: keys about batches that make one step together."""
+
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are averaged for one step of the optimizer. An iteration stays one batch: ``total_iter``
+    (a multiple of it), ``scheduler`` and ``warmup_iter`` count batches."""
+    accumulate_negatives: Optional[Literal["per_batch", "joint"]] = None
+    """Where the negatives of a step's batches come from; needed with losses that take them from the batch.
+    ``per_batch``: each batch has its own. ``joint``, over all batches of a step, cannot be had and is refused."""
+
+
 class NonfiniteSection(Section):
     """``train``: keys about losses and gradients that are NaN or infinite."""
 
@@ -222,6 +233,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("checkpoints", CheckpointsSection),
     ("datasets.train", TrainSetSection),
     ("datasets.train", CacheSection),
+    ("train", AccumulationSection),
     ("train", NonfiniteSection),
     ("train", ResumeSection),
     ("train.amp", AmpSection),
@@ -250,6 +262,7 @@ class PluginOptions(BaseModel):
     samples: SamplesSection = SamplesSection()
     history: HistorySection = HistorySection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()
+    accumulation: AccumulationSection = AccumulationSection()
     nonfinite: NonfiniteSection = NonfiniteSection()
     resume: ResumeSection = ResumeSection()
     checkpoints: CheckpointsSection = CheckpointsSection()

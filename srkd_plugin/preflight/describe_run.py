@@ -95,6 +95,7 @@ def _training(options: RunOptions) -> dict[str, Any]:
     return {
         "iterations": stock.train.total_iter,
         "images_a_gpu": stock.train_set.batch_size_per_gpu,
+        "batches_per_step": options.ours.accumulation.accumulate,
         "gt_size": stock.train_set.gt_size,
         "optimizer": stock.optim_g.type,
         "lr": stock.optim_g.lr,
@@ -188,8 +189,9 @@ def _network_line(facts: Mapping[str, Any]) -> str:
 
 def _training_lines(facts: Mapping[str, Any]) -> list[str]:
     train, disk = facts["training"], facts["disk"]
+    batches = "" if train["batches_per_step"] == 1 else f" times {train['batches_per_step']} batches per step"
     text = [
-        f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images per GPU, "
+        f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images per GPU{batches}, "
         f"gt_size {train['gt_size']}, {train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
         f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
     ]

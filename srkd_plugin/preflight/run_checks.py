@@ -18,6 +18,7 @@ from srkd_plugin.options.consistency import weightless
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
+from srkd_plugin.preflight.accumulation import check_accumulation, images_needed
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
@@ -57,6 +58,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     _check_colors(options)
     check_output_names(opt)
     _check_batch(options)
+    check_accumulation(options)
     _check_student_start(options)
     _check_terms_start(options)
     _check_every_iteration_has_a_loss(options)
@@ -138,9 +140,7 @@ def _check_speed(options: RunOptions, device: torch.device) -> None:
 def _check_batch(options: RunOptions) -> None:
     images = options.stock.train_set.batch_size_per_gpu
     for name, term in options.ours.terms.items():
-        least = getattr(dict(iter(registry.LOSS_REGISTRY)).get(term.type), "min_batch", 1)
-        if term.loss_options().get("negatives") == "history":  # an earlier student's images, and not the batch's
-            continue
+        least = images_needed(term)
         joint = images * options.stock.run.world_size if term.loss_options().get("gather_negatives") else images
         if joint < least:
             raise OptionsError(

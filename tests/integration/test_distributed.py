@@ -155,6 +155,15 @@ def test_training_equals_that_of_one_process(pair, data, teacher_file, tmp_path,
     assert pair["found"][0]["trained"]["balances"] == pair["found"][1]["trained"]["balances"], "bit for bit"
 
 
+def test_batches_that_make_a_step_are_those_of_one_process(pair, data, teacher_file, tmp_path, float64):
+    opt = options_of_all(data, teacher_file)["opt"]
+    expected = rank_cases.trained(rank_cases.accumulated(opt), tmp_path)
+    for found in pair["found"]:
+        for name in ("net_g", "net_g_ema", "connectors"):
+            assert_equal(found["accumulated"][name], expected[name], rtol=1e-6, atol=1e-8)
+            assert any((found["accumulated"][name][key] != found["trained"][name][key]).any() for key in expected[name])
+
+
 def test_a_loss_that_leaves_the_students_last_layers_out_trains(pair, data, teacher_file, tmp_path, float64):
     opt = rank_cases.without_image_loss(options_of_all(data, teacher_file)["opt"])
     expected = rank_cases.trained(opt, tmp_path)

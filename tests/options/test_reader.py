@@ -63,6 +63,8 @@ def test_key_names_are_those_of_the_models():
         "samples",
         "history",
         "grad_norm_log",
+        "accumulate",
+        "accumulate_negatives",
         "nan_policy",
         "max_skipped",
         "lr_on_resume",
