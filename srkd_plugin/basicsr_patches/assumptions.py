@@ -93,7 +93,10 @@ ASSUMPTIONS = (
     Assumption(
         *(f"{MODEL}.optimize_parameters", "overridden", DISTILL, TRAINING, "self current_iter"), "output log_dict"
     ),
-    Assumption(f"{MODEL}.test", "overridden", DISTILL, "images are not padded to a multiple", "self", "lq output"),
+    Assumption(
+        *(f"{MODEL}.test", "overridden", "training.any_size_model", "images are not padded to a multiple"),
+        *("self", "lq output"),
+    ),
     Assumption(
         *(f"{MODEL}.dist_validation", "overridden", RESUMABLE, VALIDATION),
         "self dataloader current_iter tb_logger save_img",
@@ -171,6 +174,10 @@ ASSUMPTIONS = (
     ),
     Assumption(
         *("basicsr.metrics:calculate_psnr", "called", "evaluate.compare_images", "images are not compared"),
+        "img img2 crop_border input_order test_y_channel",
+    ),
+    Assumption(
+        *("basicsr.metrics:calculate_ssim", "called", "evaluate.benchmark", "exported students are not measured"),
         "img img2 crop_border input_order test_y_channel",
     ),
     Assumption(f"{UTILS}:get_root_logger", "called", DISTILL, TRAINING, "logger_name log_level log_file"),

@@ -22,6 +22,7 @@ COMMANDS = {
     "teacher": "measure a teacher; convert EDSR's official weights",
     "export": "write a trained network for other programs: ONNX and others, each file verified",
     "profile": "say what a student costs beside its teacher: MACs, memory, latency",
+    "average": "average checkpoints of one network, and keep it if it is better",
     "compare": "compare the SR images of several systems: PSNR and crops",
     "upscale": "upscale images and folders with a finished model",
     "table": "train and compare methods over seeds",
