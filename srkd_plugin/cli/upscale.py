@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     import_given(args.imports)
     import torch
 
-    from srkd_plugin.runtimes.open_model import open_model
+    from srkd_plugin.runtimes.opening import open_model
     from srkd_plugin.runtimes.tiles import tiles_for
     from srkd_plugin.runtimes.upscale_files import find_jobs, sha256_of_model, upscale_files
 

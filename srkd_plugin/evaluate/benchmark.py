@@ -155,7 +155,8 @@ def measure(upscaler: Upscaler, benchmark: Benchmark) -> Figures:
     """
     psnr, ssim, border = {}, {}, upscaler.scale
     names = benchmark.pairs.names
-    progress = tqdm(benchmark.pairs, total=len(names), desc=f"{benchmark.name}, {upscaler.name}", leave=False)
+    title = f"{benchmark.name}, {upscaler.name}"
+    progress = tqdm(benchmark.pairs, total=len(names), desc=title, leave=False, disable=None)  # on terminals only
     for name, (lr, hr) in zip(names, progress):
         sr = super_resolve(lambda image: torch.from_numpy(upscaler(image.numpy())), lr)
         psnr[name] = float(calculate_psnr(sr, hr, crop_border=border, test_y_channel=True))

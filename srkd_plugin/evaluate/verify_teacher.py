@@ -169,7 +169,7 @@ def _refuse_gray(teacher: Teacher) -> None:
 
 def _measure(teacher: Teacher, pairs: PairSet, scale: int, device: torch.device) -> TeacherReport:
     figures = []
-    for lr, hr in tqdm(pairs, total=len(pairs), desc="teacher"):
+    for lr, hr in tqdm(pairs, total=len(pairs), desc="teacher", disable=None):  # on terminals only
         sr = _super_resolve(teacher, lr, scale, device)
         figures.append(
             (

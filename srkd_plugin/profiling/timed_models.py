@@ -20,7 +20,7 @@ from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.profiling.timing import Step
 from srkd_plugin.runtimes.ncnn_upscaler import NcnnUpscaler
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 from srkd_plugin.runtimes.torch_upscaler import TorchUpscaler
 from srkd_plugin.runtimes.upscaler import Upscaler
 

@@ -9,7 +9,8 @@ from srkd_plugin.cli.main import main
 def test_verify(data, teacher_file, tmp_path, capsys):
     file = str(tiny.write_options(tiny.distill_options(data, teacher_file), tmp_path / "o.yml"))
     assert main(["teacher", "verify", "-opt", file, "--device", "cpu"]) in (0, 1)  # random weights are below bicubic
-    from_options = capsys.readouterr().out
+    from_options, errors = capsys.readouterr()
+    assert errors == "", "no progress bar where there is no terminal"
     assert from_options.startswith("6 images\nPSNR (RGB, crop = scale): ")
     pair = ["--hr", str(data / "HR"), "--lr", str(data / "LR")]
     main(["teacher", "verify", "--opt", file, *pair, "--device", "cpu"])

@@ -27,7 +27,7 @@ from srkd_plugin.export.export_student import ExportRequest, export_student
 from srkd_plugin.export.job import ExportJob, Int8Wish, Wishes
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.student_file import StudentFile, read_student
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -309,7 +309,7 @@ def benchmark(tmp_path):
     return tmp_path / "Tiny"
 
 
-def test_the_card_has_the_figures_of_every_file(student, benchmark):
+def test_the_card_has_the_figures_of_every_file(student, benchmark, capfd):
     said = []
     export_student(request(student, tests=(str(benchmark),), wishes={"fp16": True}), say=said.append)
     card = json.loads((student / "out/card.json").read_text())
@@ -333,6 +333,7 @@ def test_the_card_has_the_figures_of_every_file(student, benchmark):
     page = (student / "out/card.md").read_text()
     assert f"| torch safetensors | {np.mean(expected):.3f} / " in page and "EDSR x2" in page
     assert any(line.startswith("Tiny, PSNR in dB (Y): torch safetensors ") for line in said)
+    assert "Tiny" not in capfd.readouterr().err, "no progress bar where there is no terminal"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from srkd_plugin.cli.main import main
 from srkd_plugin.export import int8
 from srkd_plugin.quantization.verify import Difference
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

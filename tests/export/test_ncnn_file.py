@@ -14,7 +14,7 @@ from srkd_plugin.export.ncnn_file import MAX_ERROR, convert, upscayl_scale, writ
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.student_file import StudentFile
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 
 pytest.importorskip("ncnn")
 pnnx = pytest.importorskip("pnnx")

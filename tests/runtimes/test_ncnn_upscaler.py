@@ -5,7 +5,7 @@ import pytest
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.runtimes.ncnn_upscaler import NcnnUpscaler
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 
 pytest.importorskip("ncnn")
 

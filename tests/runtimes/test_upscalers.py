@@ -8,7 +8,7 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.student_file import StudentFile, write_student
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
-from srkd_plugin.runtimes.open_model import open_model
+from srkd_plugin.runtimes.opening import open_model
 from srkd_plugin.runtimes.torch_upscaler import TorchUpscaler
 
 NETWORK = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2}
