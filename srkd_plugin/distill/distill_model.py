@@ -14,6 +14,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin.distill.history import HistoryStudent
+from srkd_plugin.distill.int8_training import Int8Training
 from srkd_plugin.distill.samples import Part, parts
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.student_start import cut_student
@@ -51,9 +52,13 @@ class DistillModel(AnySizeModel):
         OptionsError: The options ask for something that cannot be; with BasicSR's trainer this has been found before.
     """
 
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.int8 = Int8Training(opt)  # before SRModel builds the student, and its average
+        super().__init__(opt)
+
     def init_training_settings(self) -> None:
         """Build the teacher and the terms, then everything that SRModel trains with."""
-        options = reader.read(self.opt)
+        options = reader.read(self.int8.as_written(self.opt))
         ours = options.ours
         set_tf32(ours.run.tf32)
         self.amp = MixedPrecision(ours.amp, self.device)
@@ -121,7 +126,8 @@ class DistillModel(AnySizeModel):
         Raises:
             OptionsError: The file is not there, not readable or not trusted, or does not fit.
         """
-        student_weights(self.opt, load_path, param_key, strict).load_into(self.get_bare_model(net))
+        weights = student_weights(self.opt, load_path, param_key, strict)
+        self.int8.load(weights, self.get_bare_model(net), self.opt)
         name = type(self.get_bare_model(net)).__name__
         get_root_logger().info(f"Loading {name} model from {load_path}, with param key: [{param_key}].")
 
@@ -149,6 +155,7 @@ class DistillModel(AnySizeModel):
         """
         self._restore_random_state()
         self._parts = self._inputs(current_iter)
+        self.int8.begin(self.get_bare_model(self.net_g), current_iter)
         buffers = self._buffers_to_keep()
         self.optimizer_g.zero_grad()
         measured = self.grad_norm_log.is_due(current_iter) or self.term_weights.measures(current_iter)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from srkd_plugin.networks.reparameterize import fused_state_dict, reparameterize
 from srkd_plugin.options.sections import StudentSection
+from srkd_plugin.quantization.network import Int8Network
 
 
 class TrainedStudent:
@@ -58,6 +59,9 @@ class TrainedStudent:
         now = self.weights(student)
         for name, value in average.named_parameters():
             value.mul_(decay).add_(now[name], alpha=1 - decay)
+        if isinstance(average, Int8Network):  # ranges and scales are no sums of many iterations' ones
+            for name, buffer in average.named_buffers():
+                buffer.copy_(now[name])
 
     def state(self, student: nn.Module) -> dict[str, Any]:
         """What a training state needs beside :meth:`weights`."""

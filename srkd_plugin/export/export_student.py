@@ -13,6 +13,7 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.evaluate.benchmark import Benchmark, find_benchmark
 from srkd_plugin.export.card import make_card, write_card
 from srkd_plugin.export.formats import choose, write_all
+from srkd_plugin.export.int8 import int8_only
 from srkd_plugin.export.job import ExportJob, Wishes, Written
 from srkd_plugin.export.staging import move_into, staged
 from srkd_plugin.export.student import facts, load_student, weights_of_run
@@ -66,7 +67,8 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     given = opt.get("name") or weights.stem if request.name is None else request.name
     require_plain_name("--name", given, "the files")
     name = f"{given}-x{student.scale}"
-    chosen, left_out = choose(request.wishes)
+    wishes = int8_only(student, request.wishes)
+    chosen, left_out = choose(wishes)
     benchmarks = _benchmarks(request.tests, student)
     others = _files_of_others(request.out, name, student)
     if others and not request.force:
@@ -75,7 +77,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     for line in (taken, *left_out):
         say(line)
     with staged(request.out) as folder:
-        job = ExportJob(student, name, folder, multiple, _with_tested(request.wishes, benchmarks))
+        job = ExportJob(student, name, folder, multiple, _with_tested(wishes, benchmarks))
         written = []
         for one in write_all(job, chosen, say):
             written.append(one)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from srkd_plugin.errors import MISSING, InputError
-from srkd_plugin.export.job import ExportJob, Int8Wish, Written
+from srkd_plugin.export.job import ExportJob, Int8Wish, Wishes, Written
 from srkd_plugin.export.onnx_file import how_to_feed, properties
+from srkd_plugin.networks.student_file import StudentFile
+from srkd_plugin.options.registered_names import registered_name
 from srkd_plugin.quantization.calibration_images import read_crops
 from srkd_plugin.quantization.costs import AT_PSNR
+from srkd_plugin.quantization.int8_student_arch import Int8Student
 from srkd_plugin.quantization.network import Int8Network
 from srkd_plugin.quantization.ptq import Calibrated, Int8Settings, calibrate
 from srkd_plugin.quantization.qdq import to_onnx
@@ -27,18 +32,24 @@ LARGEST_SHARE = 0.05
 """Part of an image's values that may be at another level than exact arithmetic gives; float32 has up to 0.02."""
 MOST_LEVELS = 4.0
 """Levels by which one value may differ then."""
+ENDS = "its input is rounded to 8 bits, and its output is an 8-bit image in 0..1"
+FLOAT = ("onnx", "ncnn")
+"""Formats that are written unless they are left out, and hold no INT8."""
 COMPARED = 4
 """Calibration images by which a file is compared."""
 
 
 def write_int8(job: ExportJob) -> Iterator[Written]:
-    """Calibrate the student and write ``NAME-int8.onnx``.
+    """Write ``NAME-int8.onnx``: of a student that was trained in INT8 as it is, and of another one calibrated.
 
     Raises:
         InputError: A package is not installed, the calibration images will not do, the network has what INT8 does not
             know, or onnxruntime does not compute what the network is.
     """
     wish = job.wishes.int8
+    if isinstance(job.net, Int8Student):
+        yield from _write_trained(job, job.net)
+        return
     if wish is None or wish.calibrate is None:
         raise InputError("--calibrate", MISSING, "INT8 needs LR images that the student was trained on", "Add it.")
     crops = read_crops("--calibrate", wish.calibrate, job.student.channels, wish.crops, wish.tested)
@@ -51,6 +62,28 @@ def write_int8(job: ExportJob) -> Iterator[Written]:
     write_atomically(path, content)
     notes = (*_notes(found, wish, crops), *how_to_feed(job, None))
     yield Written("ONNX INT8", (path,), _verified(compared), compared.most / 255, notes, _open)
+
+
+def _write_trained(job: ExportJob, net: Int8Student) -> Iterator[Written]:
+    content = to_onnx(net, properties(job))
+    compared = compare(OnnxUpscaler(content), net, _smooth_images(job.student.channels))
+    path = job.path("-int8.onnx")
+    write_atomically(path, content)
+    layers = ", ".join(net.float_layers) or "none"
+    notes = (ENDS, f"the numbers of its training (train.quantize); float layers: {layers}", *how_to_feed(job, None))
+    yield Written("ONNX INT8", (path,), _verified(compared), compared.most / 255, notes, _open)
+
+
+def _smooth_images(channels: int) -> Tensor:
+    coarse = torch.rand(COMPARED, channels, 8, 7, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, scale_factor=6, mode="bilinear")
+
+
+def int8_only(student: StudentFile, wishes: Wishes) -> Wishes:
+    """Wishes without float formats where the student was trained in INT8: in float it is another network."""
+    if student.network["type"] != registered_name(Int8Student.__name__):
+        return wishes
+    return replace(wishes, fixed=None, fp16=False, int8=wishes.int8 or Int8Wish(), without=(*wishes.without, *FLOAT))
 
 
 def compare(upscaler: OnnxUpscaler, net: Int8Network, crops: Tensor) -> Difference:
@@ -81,7 +114,7 @@ def _notes(found: Calibrated, wish: Int8Wish, crops: Tensor) -> Sequence[str]:
     float_layers = ", ".join(found.float_layers) or "none"
     costs = ", ".join(f"{name} {cost:.3f}" for name, cost in found.layer_costs.items())
     return (
-        "its input is rounded to 8 bits, and its output is an 8-bit image in 0..1",
+        ENDS,
         f"calibrated on {len(crops)} crops of {wish.calibrate and wish.calibrate.name}; constants folded with an error "
         f"of {found.fold_error:.0e}; channels equalised with strength {found.strength:g}",
         f"costs about {found.cost:.2f} dB at {AT_PSNR:g} dB, on crops held back; float layers: {float_layers}",

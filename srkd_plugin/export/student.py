@@ -19,6 +19,7 @@ from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import KNOWN_KEYS, WeightsFile
 from srkd_plugin.options import reader
+from srkd_plugin.quantization.int8_student_arch import as_trained
 from srkd_plugin.utils.files import sha256_of_file
 from srkd_plugin.utils.weights import is_state_dict, load_weights_file
 
@@ -65,6 +66,7 @@ def load_student(opt: Mapping[str, Any], file: Path, param_key: Optional[str] = 
         raise OptionsError("network_g", network, "a section with a type is expected", "Describe the student in it.")
     if not isinstance(scale, int) or scale < 1:
         raise OptionsError("scale", scale, "a whole number from 1 is expected", "Write the network's SR factor.")
+    network = as_trained(opt)
     taken = _weights_taken(file, param_key)
     path = opt.get("path") or {}
     prefix = path.get("param_key_prefix_g") or "" if str(file) == path.get("pretrain_network_g") else ""
@@ -89,7 +91,7 @@ def check_student(net: nn.Module, student: StudentFile) -> int:
     multiple = size_multiple(net, student.channels, student.scale)
     side = SIDE if multiple is None else -(-SIDE // multiple) * multiple
     lq = torch.rand(1, student.channels, side, side, generator=torch.Generator().manual_seed(0))
-    channels = int(student.network.get("num_out_ch", student.channels))
+    channels = int(student.arguments.get("num_out_ch", student.channels))
     large = side * student.scale
     check_outputs({"network_g": net}, lq, torch.Size((1, channels, large, large)))
     with torch.no_grad():

@@ -42,9 +42,15 @@ class StudentFile:
     """Plain values about where it comes from, e.g. its run and its teacher; nothing depends on them."""
 
     @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The architecture's arguments; those of the network itself where the student is one in INT8."""
+        inside = self.network.get("network")
+        return inside if isinstance(inside, Mapping) else self.network
+
+    @property
     def channels(self) -> int:
         """Channels of its input: 3, RGB in 0..1, where the architecture's arguments say nothing else."""
-        return int(next((self.network[name] for name in CHANNELS if name in self.network), 3))
+        return int(next((self.arguments[name] for name in CHANNELS if name in self.arguments), 3))
 
     def build(self) -> nn.Module:
         """Build the network with its weights, on the CPU, in eval mode.

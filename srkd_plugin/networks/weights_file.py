@@ -106,6 +106,11 @@ class WeightsFile(NamedTuple):
     def _remedy(self, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
         if weights.keys() >= OFFICIAL_EDSR:
             return f"This is EDSR's official format: srkd teacher convert {self.file} --out {Path(self.file).stem}.pth"
+        if any(name.endswith(".weight_scale") for name in weights):
+            return (
+                f"This is a student in INT8: write network_{self.role}: {{type: Int8Student, network: {{type: ...}}}} "
+                "with the network of its run."
+            )
         for name in weights:
             prefix = name[: name.find(".") + 1]
             if prefix and expected.keys() <= without_prefix(weights, prefix).keys():

@@ -53,6 +53,7 @@ from srkd_plugin.options.sections import (
     NonfiniteSection,
     PathSection,
     PluginOptions,
+    QuantizeSection,
     ResumeSection,
     RunSection,
     SamplesSection,
@@ -147,9 +148,12 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
     student = _student(_given(opt, "student"))
+    quantize = (
+        None if train.get("quantize") is None else check_section(QuantizeSection, "train.quantize", train["quantize"])
+    )
     samples = check_nested(SamplesSection, "train.samples", _given(train, "samples"), augment=AugmentSection)
     # reasons of their own for a run of ours: none of them needs a term
-    if student.init == "random" and not student.reparameterize and not samples.adds_inputs:
+    if student.init == "random" and not student.reparameterize and not samples.adds_inputs and quantize is None:
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
     return PluginOptions(
@@ -161,6 +165,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         train_set=_train_set(opt),
         terms=read_terms(train.get("distill_opt") or {}),
         amp=check_section(AmpSection, "train.amp", _given(train, "amp")),
+        quantize=None if quantize is None else check_section(QuantizeSection, "train.quantize", quantize),
         samples=samples,
         history=check_section(HistorySection, "train.history", _given(train, "history")),
         grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),

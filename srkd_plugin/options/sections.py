@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from srkd_plugin.options.section import Section
 from srkd_plugin.options.term_sections import TERM_PARTS, TermSection
@@ -115,6 +115,29 @@ class CacheSection(Section):
 
     dataroot_teacher: str
     """The cache, as ``srkd cache make`` makes it."""
+
+
+class QuantizeSection(Section):
+    """``train.quantize``: fine-tune a trained student in the numbers of INT8; where the section is, the run does."""
+
+    bits: Literal[8] = 8
+    """Bits of activations."""
+    weight_bits: Literal[7, 8] = 8
+    """Bits of weights; 7 for CPUs whose instructions saturate sums of two products of 8 bits."""
+    float_layers: list[str] = Field(default=[])
+    """Convolutions and additions that stay float32, as ``srkd export --int8`` names them."""
+    crops: int = Field(default=64, ge=4)
+    """Crops of the training set's LQ images that the student is calibrated on before the first iteration."""
+    observe: int = Field(default=0, ge=0)
+    """Iterations at the start in which the ranges of activations move towards those of each batch."""
+    freeze: Optional[int] = Field(default=None, ge=0)
+    """Iteration after which the scales of weights stay; none: they follow the weights to the end."""
+
+    @model_validator(mode="after")
+    def _observes_before_it_freezes(self) -> QuantizeSection:
+        if self.freeze is not None and self.freeze < self.observe:
+            raise ValueError(f"freeze ({self.freeze}) comes before the end of observe ({self.observe})")
+        return self
 
 
 class GradNormLogSection(Section):
@@ -237,6 +260,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("train", NonfiniteSection),
     ("train", ResumeSection),
     ("train.amp", AmpSection),
+    ("train.quantize", QuantizeSection),
     ("train.samples", SamplesSection),
     ("train.samples.augment", AugmentSection),
     ("train.history", HistorySection),
@@ -259,6 +283,8 @@ class PluginOptions(BaseModel):
     train_set: TrainSetSection = TrainSetSection()
     terms: dict[str, TermSection] = {}
     amp: AmpSection = AmpSection()
+    quantize: Optional[QuantizeSection] = None
+    """None: the student trains in float."""
     samples: SamplesSection = SamplesSection()
     history: HistorySection = HistorySection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()

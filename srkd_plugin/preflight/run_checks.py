@@ -22,6 +22,7 @@ from srkd_plugin.preflight.accumulation import check_accumulation, images_needed
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
+from srkd_plugin.preflight.quantize import check_quantize
 from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.samples import check_samples
 
@@ -69,6 +70,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)
+    check_quantize(options)
     return CheckedRun.of(options, data)
 
 

@@ -25,6 +25,7 @@ from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.stock_runs import KNOWN_MODEL
 from srkd_plugin.preflight.validation import check_kinds, check_validation
+from srkd_plugin.quantization.int8_student_arch import as_trained
 
 KNOWN_SETS = ("PairedImageDataset", "SingleImageDataset")
 """BasicSR's data sets of images, gray or RGB as ``color`` says; others may give anything."""
@@ -91,7 +92,7 @@ def check_test(opt: Mapping[str, Any], of_ours: bool) -> tuple[dict[str, Optiona
         found[phase] = find_images(key, cls, section, opt["scale"], train=False)
     lines += check_validation(datasets, opt["val"].get("metrics") or {}, found)
     with root_logger_untouched():
-        student = build_described("network_g", opt["network_g"])
+        student = build_described("network_g", as_trained(opt) if of_ours else opt["network_g"])
         if of_ours or opt.get("model_type") == KNOWN_MODEL:
             check_student_weights(opt, student)
             for phase, section in datasets.items():

@@ -202,4 +202,6 @@ class Int8Network(nn.Module):
         if not self.rounds or (self.only is not None and name not in self.only):
             return x
         layer = self.layer(name)
-        return fake_quant.quantise_activation(x, layer.lo, layer.hi)
+        rounded = fake_quant.quantise_activation(x, layer.lo, layer.hi)
+        # NaN stays NaN, by which receptive fields are measured; rounding makes a number of it
+        return rounded if self.training else rounded + (x - x)

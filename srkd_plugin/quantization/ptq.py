@@ -74,7 +74,7 @@ def calibrate(net: nn.Module, crops: Tensor, settings: Int8Settings = Int8Settin
         InputError: The network cannot be read or computes NaN; or a layer that is named is not there.
     """
     steps, fold_error = folded(net)
-    plain = Int8Network(steps, _known(Int8Network(steps), settings.float_layers), settings.weight_bits).eval()
+    plain = Int8Network(steps, steps_by_name(Int8Network(steps), settings.float_layers), settings.weight_bits).eval()
     plain.requires_grad_(False)
     held_back = crops[: max(1, round(len(crops) * HELD_BACK))]
     seen = crops[len(held_back) :]
@@ -93,7 +93,12 @@ def calibrate(net: nn.Module, crops: Tensor, settings: Int8Settings = Int8Settin
     return Calibrated(found, fold_error, strength, cost, by_layer, named)
 
 
-def _known(net: Int8Network, names: Sequence[str]) -> list[str]:
+def steps_by_name(net: Int8Network, names: Sequence[str]) -> list[str]:
+    """The steps of layers that are named.
+
+    Raises:
+        InputError: The network has no such layer.
+    """
     known = costs.layers(net)
     for name in names:
         if name not in known:

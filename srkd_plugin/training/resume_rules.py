@@ -138,6 +138,15 @@ RULES = (
         "the run that is resumed trains its convolutions the other way",
         f"Write {{before}}, {ANEW}",
     ),
+    Rule("train.quantize.crops", "is ignored", "the student is calibrated already"),
+    Rule("train.quantize.observe", "takes effect", "from iteration {next} on"),
+    Rule("train.quantize.freeze", "takes effect", "from iteration {next} on"),
+    Rule(
+        "train.quantize*",
+        "is refused",
+        "the run that is resumed trains the student in other numbers",
+        f"Write {{before}}, {ANEW}",
+    ),
     *(
         Rule(key, "is ignored", "it is for the start of a run; to get it, start a new run under another name")
         for key in ("student.init", "student.by", "student.cut_from*")

@@ -9,10 +9,14 @@ import torch
 
 from srkd_plugin.cli.main import main
 from srkd_plugin.export import int8
-from srkd_plugin.quantization.verify import Difference
+from srkd_plugin.networks.build import build_described
+from srkd_plugin.options.sections import QuantizeSection
+from srkd_plugin.quantization.fake_quant import scale_and_zero
+from srkd_plugin.quantization.int8_student_arch import described
+from srkd_plugin.quantization.verify import Difference, difference
 from srkd_plugin.runtimes.opening import open_model
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
@@ -78,3 +82,39 @@ def test_a_runtime_that_computes_something_else_is_refused(student, data, monkey
     monkeypatch.setattr(int8, "difference", lambda *_: Difference(30.0, 0.4))
     assert export(student[1], "--int8", "--calibrate", data / "LR") != 0
     assert "--int8-weight-bits 7" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained_in_int8(student):
+    """The student as a run with train.quantize saves it, whose numbers are no others' than its own."""
+    net, folder = student
+    section = QuantizeSection(float_layers=["conv_last"])
+    int8_net = build_described("network_g", described({**tiny.STUDENT, "res_scale": 0.5}, section))
+    int8_net.start_from(net, quantized.images())
+    with torch.no_grad():
+        int8_net.layer("body.0.add").hi.mul_(0.8)
+        int8_net.layer("conv_first").weight_scale.mul_(1.1)
+    torch.save({"params": int8_net.state_dict()}, folder / "net.pth")
+    opt = {"name": "stu", "scale": 2, "network_g": {**tiny.STUDENT, "res_scale": 0.5}}
+    opt["train"] = {"quantize": {"float_layers": ["conv_last"]}}
+    tiny.write_options(opt, folder / "o.yml")
+    return int8_net.eval(), folder
+
+
+def test_what_was_trained_in_int8_is_exported_as_it_is(trained_in_int8, capsys):
+    net, folder = trained_in_int8
+    assert export(folder) == 0
+    printed = capsys.readouterr().out
+    assert "the numbers of its training" in printed and "float layers: conv_last" in printed
+    assert sorted(path.suffix for path in (folder / "out").glob("stu-x2*")) == [".onnx", ".pth", ".safetensors"]
+    graph = onnx.load(str(folder / "out/stu-x2-int8.onnx")).graph
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    assert np.array_equal(constants["conv_first.weight:scale"], net.layer("conv_first").weight_scale.numpy())
+    scale, zero = scale_and_zero(net.layer("body.0.add").lo, net.layer("body.0.add").hi)
+    assert constants["body.0.add:scale"] == scale.numpy() and constants["body.0.add:zero"] == int(zero)
+    assert constants["conv_last.weight"].dtype == np.float32
+    lq = quantized.images(2, height=21, width=14, seed=5)
+    most, share = difference(net, open_model(folder / "out/stu-x2-int8.onnx"), lq)
+    assert most < 2.01 and share < 0.02
+    with torch.no_grad():
+        assert np.array_equal(open_model(folder / "out/stu-x2.safetensors")(lq.numpy()), net(lq).numpy())
