@@ -148,9 +148,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     _check_top_level(opt)
     train, path = opt["train"], opt["path"]
     student = _student(_given(opt, "student"))
-    quantize = (
-        None if train.get("quantize") is None else check_section(QuantizeSection, "train.quantize", train["quantize"])
-    )
+    quantize = train.get("quantize")
     samples = check_nested(SamplesSection, "train.samples", _given(train, "samples"), augment=AugmentSection)
     # reasons of their own for a run of ours: none of them needs a term
     if student.init == "random" and not student.reparameterize and not samples.adds_inputs and quantize is None:
