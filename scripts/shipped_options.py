@@ -53,6 +53,10 @@ def _file(stem: str, row: dict[str, Any], size: dict[str, Any], base: str) -> st
         "teacher": size["teacher_section"].rstrip() if has_teacher else "",
         "path_t": indent(size["teacher_weights"].rstrip(), "  ") if has_teacher else "",
         "pixel_weight": row.get("pixel_weight", 1.0),
+        "student_weights": row.get("student_weights", "~"),
+        "lr": row.get("lr", size["lr"]),
+        "schedule": indent(row.get("schedule", size["schedule"]).rstrip(), "  "),
+        "quantize": indent(row.get("quantize", "").rstrip(), "  "),
         "distill_opt": indent(row.get("distill_opt", "").rstrip(), "  "),
     }
     for name in [name for name, part in parts.items() if part == ""]:

@@ -16,6 +16,7 @@ from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.weights_file import WeightsFile
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight.networks import root_logger_untouched
+from srkd_plugin.quantization.int8_student_arch import as_trained
 from srkd_plugin.training.resume_optimizer import check_kind, check_parameters
 from srkd_plugin.training.resume_record import differences, lines, make_record
 from srkd_plugin.training.resume_rules import ANEW
@@ -45,7 +46,7 @@ def compare_with_state(options: RunOptions, state: Mapping[str, Any]) -> list[st
 
 def _check_student(options: RunOptions, state: Mapping[str, Any]) -> None:
     """Load the checkpoint's weights into a student that is thrown away; the random state is left as it was."""
-    section = options.raw["network_g"]
+    section = as_trained(options.raw)
     with torch.random.fork_rng(devices=[]), root_logger_untouched(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whoever builds it for the run warns
         student = build_described("network_g", section)

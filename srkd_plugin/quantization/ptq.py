@@ -27,6 +27,8 @@ from srkd_plugin.quantization.ranges import (
 
 STRENGTHS = (0.0, 0.5, 1.0)
 """Strengths of :func:`~srkd_plugin.quantization.equalise.equalise` that are tried; the best output decides."""
+SEARCHED = 1e10
+"""Weights times pixels of the images on which a search looks at the output: with more, it takes minutes."""
 HELD_BACK = 0.25
 """Part of the calibration images by which ranges are chosen; they are observed on the rest."""
 
@@ -84,8 +86,9 @@ def calibrate(net: nn.Module, crops: Tensor, settings: Int8Settings = Int8Settin
         problem = "its output has values that are NaN or infinite"
         raise InputError("INT8", type(net).__name__, problem, "Give weights from before the training broke.")
     found, strength = _equalised(plain, seen, held_back, exact)
-    search_ranges(found, held_back, exact)
-    by_layer = costs.layer_costs(found, held_back, exact)
+    few = max(1, int(SEARCHED / (sum(p.numel() for p in plain.parameters()) * crops[0, 0].numel())))
+    found = _searched(found, held_back, exact, few)
+    by_layer = costs.layer_costs(found, held_back[:few], exact[:few])
     named = list(settings.float_layers)
     if settings.float_bar is not None:
         named += costs.keep_float(found, by_layer, settings.float_bar, held_back, exact)
@@ -117,6 +120,14 @@ def _equalised(plain: Int8Network, seen: Tensor, held_back: Tensor, exact: Tenso
         tried.append((output_error(net, held_back, exact), net, strength))
     _, net, strength = min(tried, key=lambda each: each[0])
     return net, strength
+
+
+def _searched(net: Int8Network, held_back: Tensor, exact: Tensor, few: int) -> Int8Network:
+    """The network with the ranges that are best on a few images, unless they are worse on all."""
+    searched = copy.deepcopy(net)
+    search_ranges(searched, held_back[:few], exact[:few])
+    errors = [output_error(one, held_back, exact) for one in (net, searched)]
+    return net if errors[0] < errors[1] else searched
 
 
 def _largest(observed: dict[str, Observed]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ FILES = sorted(FOLDER.glob("*.yml"))
 TRAIN = [f for f in FILES if "test" not in f.stem]
 DISTILL = [f for f in TRAIN if "distill" in f.stem]
 WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
+QUANTIZED = [f for f in TRAIN if "quantize" in f.stem]
 CACHED = [f for f in DISTILL if f.stem.endswith("_cached")]
 OTHER_STUDENTS = [f for f in DISTILL if f.stem.endswith(("_compact", "_edsr_32x5"))]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
@@ -38,7 +39,7 @@ def test_they_are_all_here():
     twins = {"demo_teacher", "demo_student", "demo_distill_cl_l1", "demo_distill_cl_cs", "demo_test", "test_student"}
     others = {"distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
     assert {f.stem for f in FILES} >= rows | others | twins
-    assert [f.stem for f in WITH_TEACHER if f not in DISTILL] == ["student_slice"]
+    assert [f.stem for f in WITH_TEACHER if f not in [*DISTILL, *QUANTIZED]] == ["student_slice"]
 
 
 def test_the_training_files_are_as_their_source_says():
@@ -109,7 +110,11 @@ def test_files_of_another_student_differ_in_it_alone(prefix, student):
 def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
     plain = load(FOLDER / f"{prefix}student{'' if prefix else '_edsr_m'}.yml")
     for file in FOLDER.glob(f"{prefix}*.yml"):
-        if file not in WITH_TEACHER or file in OTHER_STUDENTS or file.stem.startswith("demo") != bool(prefix):
+        if (
+            file not in WITH_TEACHER
+            or file in [*OTHER_STUDENTS, *QUANTIZED]
+            or file.stem.startswith("demo") != bool(prefix)
+        ):
             continue
         row = load(file)
         if file.stem == "distill_fakd":  # FAKD's own formula halves L_rec
@@ -169,12 +174,28 @@ def test_weights_of_terms_with_a_source_are_converted_to_0_1():
     assert terms["csd"]["csd"]["loss_weight"] == pytest.approx(200 / 255, rel=1e-3)
 
 
+def trained_student(file, folder):
+    torch.save({"params": build_network(load(file)["network_g"]).state_dict()}, folder / f"{file.stem}.pth")
+    return folder / f"{file.stem}.pth"
+
+
+@pytest.mark.parametrize("prefix", ["", "demo_"])
+def test_a_quantized_student_is_the_one_that_was_distilled(prefix):
+    file, distilled = FOLDER / f"{prefix}quantize_cl_l1.yml", load(FOLDER / f"{prefix}distill_cl_l1.yml")
+    row = load(file)
+    assert row["path"]["pretrain_network_g"] == f"experiments/{distilled['name']}/models/net_g_latest.pth"
+    assert all(row[key] == distilled[key] for key in ("network_g", "network_t", "datasets"))
+    assert row["train"]["quantize"]["freeze"] < row["train"]["total_iter"] == row["train"]["scheduler"]["periods"][0]
+
+
 @pytest.mark.parametrize("file", WITH_TEACHER, ids=lambda f: f.stem)
 def test_the_check_accepts_them(file, tmp_path, data, vgg_file, teacher_and_cache):
     options = load(file)
     for term in options["train"].get("distill_opt", {}).values():
         if "vgg_weights" in term:
             term["vgg_weights"] = str(vgg_file)
+    if file in QUANTIZED:
+        options["path"]["pretrain_network_g"] = str(trained_student(file, tmp_path))
     options["num_gpu"] = 0
     options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = None, True
     for name, section in options["datasets"].items():
@@ -213,6 +234,9 @@ def test_every_training_file_trains(file, checkout, data, vgg_file, teacher_and_
         overrides += [f"path:pretrain_network_t={weights}", f"datasets:train:dataroot_teacher={cache}"]
     elif file in WITH_TEACHER:
         overrides += ["path:pretrain_network_t=~", "teacher:random_init=true"]
+    if file in QUANTIZED:
+        overrides += [f"path:pretrain_network_g={trained_student(file, data)}", "train:quantize:observe=1"]
+        overrides += ["train:quantize:freeze=1"]
     overrides += [f"train:distill_opt:{t}:vgg_weights={vgg_file}" for t in terms if "vgg_weights" in terms[t]]
     command = ["basicsr/train.py", "-opt", file, "--force_yml", *overrides]
     log = tiny.run_ok(*command, cwd=checkout)
