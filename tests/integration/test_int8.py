@@ -28,7 +28,7 @@ def train(checkout, opt, *more):
 
 
 @tiny.needs_autoload
-def test_an_int8_run_is_resumed_tested_and_exported(checkout, opt):
+def test_an_int8_run_is_resumed(checkout, opt):
     log = train(checkout, opt)
     assert "The student is INT8 (train.quantize)" in log
     models = checkout / "experiments/int8/models"
@@ -41,10 +41,15 @@ def test_an_int8_run_is_resumed_tested_and_exported(checkout, opt):
     for key in ("params", "params_ema"):
         assert all(torch.equal(value, resumed[key][name]) for name, value in whole[key].items())
 
+
+@tiny.needs_autoload
+def test_an_int8_student_is_tested_and_exported(checkout, opt):
+    log = train(checkout, opt)
+    weights = checkout / "experiments/int8/models/net_g_latest.pth"
     test = {k: v for k, v in copy.deepcopy(opt).items() if k != "train"}
     test.update(name="test", model_type="SRModel", datasets={"test_1": test["datasets"]["val"]})
     test["network_g"] = {"type": "Int8Student", "network": opt["network_g"]}
-    test["path"].update(pretrain_network_g=str(models / "net_g_latest.pth"), param_key_g="params_ema")
+    test["path"].update(pretrain_network_g=str(weights), param_key_g="params_ema")
     script = checkout / "basicsr/test.py"
     tested = tiny.run_ok(script, "-opt", tiny.write_options(test, checkout / "t.yml"), cwd=checkout)
     assert tiny.psnr_of(tested) == tiny.psnr_of(log)

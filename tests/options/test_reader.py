@@ -60,6 +60,7 @@ def test_key_names_are_those_of_the_models():
     assert set(reader.TRAIN_KEYS) == {
         "distill_opt",
         "amp",
+        "quantize",
         "samples",
         "history",
         "grad_norm_log",
