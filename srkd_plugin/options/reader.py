@@ -12,7 +12,7 @@
     train:
       distill_opt:                                # any number of named terms
         contrastive: {type: ContrastiveLoss, similarity: l1, loss_weight: 10.0}
-      amp: {precision: fp32}                      # AmpSection, optional
+      amp: {precision: fp32}                      # AmpSection, optional; as quantize: {bits: 8}, QuantizeSection
       grad_norm_log: {first: 3, every: 0}         # GradNormLogSection, optional
       accumulate: 1                               # AccumulationSection, optional; accumulate_negatives beside it
       nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
@@ -146,9 +146,8 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
         OptionsError: A key is unknown, missing or of the wrong type.
     """
     _check_top_level(opt)
-    train, path = opt["train"], opt["path"]
+    train, path, quantize = opt["train"], opt["path"], opt["train"].get("quantize")
     student = _student(_given(opt, "student"))
-    quantize = train.get("quantize")
     samples = check_nested(SamplesSection, "train.samples", _given(train, "samples"), augment=AugmentSection)
     # reasons of their own for a run of ours: none of them needs a term
     if student.init == "random" and not student.reparameterize and not samples.adds_inputs and quantize is None:
@@ -180,9 +179,7 @@ def _student(section: Any) -> StudentSection:
     if other is not None:
         _network("student.cut_from.network_g", other.network_g)
         if (other.pretrain_network_g is None) != other.random_init:
-            problem = (
-                "the network is cut from its weights" if other.pretrain_network_g is None else "random_init is true"
-            )
+            problem = "random_init is true" if other.random_init else "the network is cut from its weights"
             remedy = "Give the path of its .pth file; or random_init: true, but not both."
             raise OptionsError("student.cut_from.pretrain_network_g", other.pretrain_network_g, problem, remedy)
     for key in ("by", "cut_from"):
