@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Optional
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor, nn
 
 from srkd_plugin.distill.history import HistoryStudent
 from srkd_plugin.distill.int8_training import Int8Training
-from srkd_plugin.distill.samples import Part, parts
+from srkd_plugin.distill.samples import Part
+from srkd_plugin.distill.step_inputs import StepInputs
 from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.distill.student_start import cut_student
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.term_weights import TermWeights
 from srkd_plugin.distill.terms import build_terms
 from srkd_plugin.distill.trained_student import TrainedStudent
-from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.precision import MixedPrecision, compiled, set_tf32
 from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options import reader
@@ -71,7 +70,8 @@ class DistillModel(AnySizeModel):
         # beside net_g, not in its place: checkpoints and validation know nothing of it
         self._trained_net = compiled(self.net_g) if ours.student.compile else self.net_g
         self.term_weights = TermWeights({term.log_name: term.section for term in self.step_losses.terms})
-        self.grad_norm_log, self._samples = ours.grad_norm_log, ours.samples
+        self.grad_norm_log = ours.grad_norm_log
+        self.step_inputs = StepInputs(ours, self.opt["scale"], self.step_losses.source)
         self.accumulation = GradientAccumulation(ours.accumulation.accumulate)
         self._prepare_run(options, self.step_losses.source.files_sha256())
 
@@ -227,14 +227,10 @@ class DistillModel(AnySizeModel):
     def _inputs(self, current_iter: int) -> list[Part]:
         """All inputs of the step; drawn once, also where the losses are computed several times."""
         gt = {"gt": self.gt} if hasattr(self, "gt") else {}
-        if self._samples.zoom_in and not gt:
-            problem = "zoomed-in inputs are blocks of GT, and the data set gives none"
-            raise OptionsError("train.samples.zoom_in", self._samples.zoom_in, problem, "Write 0.")
-        found = list(parts(self._samples, {"lq": self.lq, **gt, **self._for_source}, self.opt["scale"]))
+        history = None
         if self.history is not None and self.step_losses.reads("history", current_iter):
-            history = [self.history.images(part.batch["lq"], self.amp) for part in found]
-            found = [replace(part, batch={**part.batch, "history": h}) for part, h in zip(found, history)]
-        return found
+            history = partial(self.history.images, amp=self.amp)
+        return self.step_inputs.parts({"lq": self.lq, **gt, **self._for_source}, current_iter, history)
 
     def _losses(self, net: nn.Module, current_iter: int) -> dict[str, Tensor]:
         """The losses of all inputs, each summed over the parts; BasicSR's own come first."""

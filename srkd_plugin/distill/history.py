@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.precision import MixedPrecision
 from srkd_plugin.networks.reparameterize import fused_state_dict
-from srkd_plugin.options.sections import HistorySection
+from srkd_plugin.options.step_sections import HistorySection
 
 
 class HistoryStudent:

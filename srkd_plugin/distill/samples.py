@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd_plugin.options.sections import AugmentSection, SamplesSection
+from srkd_plugin.options.step_sections import AugmentSection, SamplesSection
 
 STEPS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
     ("invert", lambda images: 1 - images),

@@ -87,7 +87,8 @@ class StepLosses:
         Args:
             output: ``(N, C, H, W)``, the student's SR images, with autograd history.
             batch: ``lq``, ``(N, C, h, w)``; ``gt``, ``(N, C, H, W)``, where the run has one; ``history``,
-                ``(K, N, C, H, W)``, where a term reads it; and what the source reads.
+                ``(K, N, C, H, W)``, where a term reads it; what the source reads; and ``targets``, where it has been
+                asked already.
             iteration: The first is 1.
             compute: Gives a term's loss of a step.
             without_gt: Leave out the terms that read ``gt``: these inputs are not meant to have one.
@@ -100,7 +101,8 @@ class StepLosses:
             active = [term for term in active if "gt" not in term.reads]
         if not active:
             return {}
-        images, teacher_maps = self.source.targets(batch, any(term.section.taps for term in active))
+        with_maps = any(term.section.taps for term in active)
+        images, teacher_maps = batch["targets"] if "targets" in batch else self.source.targets(batch, with_maps)
         of_batch = {name: batch[name] for name in ("lq", "gt", "history") if name in batch}
         step = {"student": output, "teacher": images, **of_batch}
         dtype = batch["lq"].dtype

@@ -37,30 +37,11 @@ from typing import Any, Optional
 from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
+from srkd_plugin.options import sections
 from srkd_plugin.options.key_names import own_keys, refuse_near_ours
 from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
-from srkd_plugin.options.sections import (
-    AccumulationSection,
-    AmpSection,
-    AugmentSection,
-    CacheSection,
-    CheckpointsSection,
-    CutFromSection,
-    GradNormLogSection,
-    HistorySection,
-    NonfiniteSection,
-    PathSection,
-    PluginOptions,
-    QuantizeSection,
-    ResumeSection,
-    RunSection,
-    SamplesSection,
-    StudentSection,
-    TeacherSection,
-    TrainSetSection,
-)
 from srkd_plugin.options.terms import read_terms
 from srkd_plugin.options.validate import check_nested, check_section
 
@@ -91,8 +72,10 @@ def exact_data(opt: Mapping[str, Any]) -> bool:
     return _train_set(opt).exact_resume
 
 
-def _train_set(opt: Mapping[str, Any]) -> TrainSetSection:
-    return check_section(TrainSetSection, "datasets.train", _only(_data_sets(opt).get("train", {}), TrainSetSection))
+def _train_set(opt: Mapping[str, Any]) -> sections.TrainSetSection:
+    return check_section(
+        sections.TrainSetSection, "datasets.train", _only(_data_sets(opt).get("train", {}), sections.TrainSetSection)
+    )
 
 
 def _data_sets(opt: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -132,14 +115,14 @@ def read(opt: Mapping[str, Any]) -> RunOptions:
 
 def _read(opt: Mapping[str, Any]) -> RunOptions:
     ours = is_ours(opt)
-    plugin = read_plugin_sections(opt) if ours else PluginOptions(train_set=_train_set(opt))
+    plugin = read_plugin_sections(opt) if ours else sections.PluginOptions(train_set=_train_set(opt))
     stock, warnings = read_stock(opt)
     options = RunOptions(opt, ours, plugin, stock)
     options.warn(warnings)
     return options
 
 
-def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
+def read_plugin_sections(opt: Mapping[str, Any]) -> sections.PluginOptions:
     """Check and read the plugin's sections of a run's options, for commands that need no more of them.
 
     Raises:
@@ -148,33 +131,40 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> PluginOptions:
     _check_top_level(opt)
     train, path, quantize = opt["train"], opt["path"], opt["train"].get("quantize")
     student = _student(_given(opt, "student"))
-    samples = check_nested(SamplesSection, "train.samples", _given(train, "samples"), augment=AugmentSection)
+    samples = check_nested(
+        sections.SamplesSection, "train.samples", _given(train, "samples"), augment=sections.AugmentSection
+    )
+    eco = check_section(sections.EcoSection, "train.eco", _given(train, "eco"))
     # reasons of their own for a run of ours: none of them needs a term
-    if student.init == "random" and not student.reparameterize and not samples.adds_inputs and quantize is None:
+    own = (student.init != "random", student.reparameterize, samples.adds_inputs, quantize is not None, eco.end_iter)
+    if not any(own):
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
-    return PluginOptions(
+    return sections.PluginOptions(
         network_t=_network("network_t", opt["network_t"]) if "network_t" in opt else {},
-        run=check_section(RunSection, "", {key: opt[key] for key in RunSection.model_fields if key in opt}),
-        teacher=check_section(TeacherSection, "teacher", _given(opt, "teacher")),
+        run=check_section(
+            sections.RunSection, "", {key: opt[key] for key in sections.RunSection.model_fields if key in opt}
+        ),
+        teacher=check_section(sections.TeacherSection, "teacher", _given(opt, "teacher")),
         student=student,
-        path=check_section(PathSection, "path", _only(path, PathSection)),
+        path=check_section(sections.PathSection, "path", _only(path, sections.PathSection)),
         train_set=_train_set(opt),
         terms=read_terms(train.get("distill_opt") or {}),
-        amp=check_section(AmpSection, "train.amp", _given(train, "amp")),
-        quantize=None if quantize is None else check_section(QuantizeSection, "train.quantize", quantize),
+        amp=check_section(sections.AmpSection, "train.amp", _given(train, "amp")),
+        quantize=None if quantize is None else check_section(sections.QuantizeSection, "train.quantize", quantize),
         samples=samples,
-        history=check_section(HistorySection, "train.history", _given(train, "history")),
-        grad_norm_log=check_section(GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),
-        accumulation=check_section(AccumulationSection, "train", _only(train, AccumulationSection)),
-        nonfinite=check_section(NonfiniteSection, "train", _only(train, NonfiniteSection)),
-        resume=check_section(ResumeSection, "train", _only(train, ResumeSection)),
-        checkpoints=check_section(CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
+        eco=eco,
+        history=check_section(sections.HistorySection, "train.history", _given(train, "history")),
+        grad_norm_log=check_section(sections.GradNormLogSection, "train.grad_norm_log", _given(train, "grad_norm_log")),
+        accumulation=check_section(sections.AccumulationSection, "train", _only(train, sections.AccumulationSection)),
+        nonfinite=check_section(sections.NonfiniteSection, "train", _only(train, sections.NonfiniteSection)),
+        resume=check_section(sections.ResumeSection, "train", _only(train, sections.ResumeSection)),
+        checkpoints=check_section(sections.CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
     )
 
 
-def _student(section: Any) -> StudentSection:
-    student = check_nested(StudentSection, "student", section, cut_from=CutFromSection)
+def _student(section: Any) -> sections.StudentSection:
+    student = check_nested(sections.StudentSection, "student", section, cut_from=sections.CutFromSection)
     other = student.cut_from
     if other is not None:
         _network("student.cut_from.network_g", other.network_g)
@@ -224,7 +214,7 @@ def _check_top_level(opt: Mapping[str, Any]) -> None:
     refuse_near_ours("", opt, TOP_KEYS)
     for section in ("train", "path"):
         refuse_near_ours(section, opt[section], own_keys(section))
-    refuse_near_ours("datasets.train", _data_sets(opt).get("train", {}), tuple(TrainSetSection.model_fields))
+    refuse_near_ours("datasets.train", _data_sets(opt).get("train", {}), tuple(sections.TrainSetSection.model_fields))
 
 
 def names_of_ours(opt: Mapping[str, Any]) -> str:
@@ -244,19 +234,19 @@ def _require(section: Mapping[str, Any], key: str, where: str, purpose: str) -> 
         raise OptionsError(where + key, value, "a section of keys is expected", purpose)
 
 
-def read_cache_section(section: Mapping[str, Any]) -> CacheSection:
+def read_cache_section(section: Mapping[str, Any]) -> sections.CacheSection:
     """Check and read our key of ``datasets.train``, if it is a TeacherCacheDataset.
 
     Raises:
         OptionsError: It is missing, or other keys would make the cached images wrong.
     """
     where = "datasets.train"
-    refuse_near_ours(where, section, tuple(CacheSection.model_fields))
+    refuse_near_ours(where, section, tuple(sections.CacheSection.model_fields))
     for key in ("mean", "std"):
         if section.get(key) is not None:
             problem = "a cache holds the teacher's images for inputs that are not normalised"
             raise OptionsError(f"{where}.{key}", section[key], problem, f"Remove it, or {CACHE_DATASET}.")
-    return check_section(CacheSection, where, _only(section, CacheSection))
+    return check_section(sections.CacheSection, where, _only(section, sections.CacheSection))
 
 
 def require_network_t(opt: Mapping[str, Any]) -> None:

@@ -6,11 +6,18 @@ A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Optional
+from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from srkd_plugin.options.section import Section
+from srkd_plugin.options.step_sections import (
+    AccumulationSection,
+    AugmentSection,
+    EcoSection,
+    HistorySection,
+    SamplesSection,
+)
 from srkd_plugin.options.term_sections import TERM_PARTS, TermSection
 
 
@@ -153,72 +160,6 @@ class GradNormLogSection(Section):
         return iteration <= self.first or (self.every > 0 and iteration % self.every == 0)
 
 
-class AugmentSection(Section):
-    """``train.samples.augment``: how often a zoomed-in input is augmented; undone on the student's output."""
-
-    invert: float = Field(default=0.3, ge=0, le=1)
-    """Probability that an image's colours are inverted, 1 - x."""
-    hflip: float = Field(default=0.3, ge=0, le=1)
-    """Probability that it is flipped from left to right."""
-    vflip: float = Field(default=0.3, ge=0, le=1)
-    """Probability that it is flipped upside down."""
-    transpose: float = Field(default=0.3, ge=0, le=1)
-    """Probability that rows become columns."""
-
-
-class SamplesSection(Section):
-    """``train.samples``: more inputs for the student out of each batch, after AugKD (ICLR 2025)."""
-
-    zoom_in: int = Field(default=0, ge=0)
-    """Blocks of each GT crop, of the LQ crop's size, that are inputs too; up to scale * scale. The teacher's output is
-    their only target: terms that read gt, and ``pixel_opt``, leave them out."""
-    zoom_in_weight: float = Field(default=1.0, gt=0, le=1e6)
-    """Factor of all losses of the zoomed-in inputs."""
-    zoom_out: bool = False
-    """Whether each LQ crop, shrunk by the scale, is an input, with the crop itself as its GT."""
-    zoom_out_weight: float = Field(default=1.0, gt=0, le=1e6)
-    """Factor of all losses of the zoomed-out inputs."""
-    augment: AugmentSection = AugmentSection()
-    """Augmentations of the zoomed-in inputs."""
-
-    @property
-    def adds_inputs(self) -> bool:
-        """Whether a step has other inputs than its batch."""
-        return self.zoom_in > 0 or self.zoom_out
-
-
-class HistorySection(Section):
-    """``train.history``: the earlier student whose images losses with ``negatives: history`` push the student off."""
-
-    every: list[Annotated[int, Field(ge=1)]] = Field(default=[1000, 2000, 3000], min_length=1)
-    """Iterations between its updates; several numbers are for as many equal parts of the run, one after the other."""
-    keep: float = Field(default=0.1, ge=0, lt=1)
-    """Share of it that an update leaves; the rest becomes the student's average (EMA), or the student where none is."""
-    noised: int = Field(default=4, ge=0)
-    """Images of it per input on noised inputs, beside the one on the input itself. With 0 let the terms ``start`` after
-    the first update: until then it gives what the student gives, and there is nothing to push off."""
-    sigma: list[Annotated[float, Field(ge=0, le=255)]] = Field(default=[1.0, 30.0], min_length=2, max_length=2)
-    """Standard deviation of the noise, in 255ths of the range: drawn between these two, image by image."""
-
-    @field_validator("sigma")
-    @classmethod
-    def _sigma_is_an_interval(cls, ends: list[float]) -> list[float]:
-        if ends[0] > ends[1]:
-            raise ValueError("two numbers that rise are expected, e.g. [1.0, 30.0]")
-        return ends
-
-
-class AccumulationSection(Section):
-    """``train``: keys about batches that make one step together."""
-
-    accumulate: int = Field(default=1, ge=1)
-    """Batches whose gradients are averaged for one step of the optimizer. An iteration stays one batch: ``total_iter``
-    (a multiple of it), ``scheduler`` and ``warmup_iter`` count batches."""
-    accumulate_negatives: Optional[Literal["per_batch", "joint"]] = None
-    """Where the negatives of a step's batches come from; needed with losses that take them from the batch.
-    ``per_batch``: each batch has its own. ``joint``, over all batches of a step, cannot be had and is refused."""
-
-
 class NonfiniteSection(Section):
     """``train``: keys about losses and gradients that are NaN or infinite."""
 
@@ -264,6 +205,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("train.samples", SamplesSection),
     ("train.samples.augment", AugmentSection),
     ("train.history", HistorySection),
+    ("train.eco", EcoSection),
     ("train.grad_norm_log", GradNormLogSection),
     ("train.distill_opt.<name>", TermSection),
     *((f"train.distill_opt.<name>.{part}", model) for part, model in TERM_PARTS.items()),
@@ -287,11 +229,17 @@ class PluginOptions(BaseModel):
     """None: the student trains in float."""
     samples: SamplesSection = SamplesSection()
     history: HistorySection = HistorySection()
+    eco: EcoSection = EcoSection()
     grad_norm_log: GradNormLogSection = GradNormLogSection()
     accumulation: AccumulationSection = AccumulationSection()
     nonfinite: NonfiniteSection = NonfiniteSection()
     resume: ResumeSection = ResumeSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
+
+    @property
+    def reads_targets(self) -> bool:
+        """Whether training reads the teacher's images."""
+        return bool(self.terms) or self.eco.end_iter > 0
 
     @property
     def has_taps(self) -> bool:

@@ -20,6 +20,7 @@ from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.accumulation import check_accumulation, images_needed
 from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.eco import check_eco
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.quantize import check_quantize
@@ -67,6 +68,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     _check_keep_best(options)
     _check_taps_and_gpus(options)
     check_samples(options, source)
+    check_eco(options)
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)

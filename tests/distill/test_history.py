@@ -11,7 +11,7 @@ from srkd_plugin.distill import history
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.losses import contrastive_loss
 from srkd_plugin.networks.reparameterize import fused_state_dict
-from srkd_plugin.options.sections import HistorySection
+from srkd_plugin.options.step_sections import HistorySection
 from srkd_plugin.preflight import run_checks
 
 TERM = {"type": "ContrastiveLoss", "negatives": "history", "loss_weight": 0.1}

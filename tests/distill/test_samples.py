@@ -10,7 +10,7 @@ import torch
 from srkd_plugin.distill.samples import STEPS, Augmentation, parts, zoom_in, zoom_out
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
-from srkd_plugin.options.sections import AugmentSection, SamplesSection
+from srkd_plugin.options.step_sections import AugmentSection, SamplesSection
 from srkd_plugin.preflight import run_checks
 
 NAMES = [name for name, _ in STEPS]

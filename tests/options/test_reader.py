@@ -63,6 +63,7 @@ def test_key_names_are_those_of_the_models():
         "quantize",
         "samples",
         "history",
+        "eco",
         "grad_norm_log",
         "accumulate",
         "accumulate_negatives",

@@ -66,7 +66,7 @@ class LiveTeacher(TargetSource):
     def build(self, device: torch.device) -> None:
         """Build the teacher, freeze it, and load its weights or make random ones equal on all ranks."""
         # a teacher that the student is cut from, and nothing else, need not take the GPU's memory
-        self.teacher = build_teacher(self.ours, device if self.ours.terms else torch.device("cpu"))
+        self.teacher = build_teacher(self.ours, device if self.ours.reads_targets else torch.device("cpu"))
         if self.ours.teacher.random_init:
             ranks.make_equal(self.teacher.net.parameters(), device)
         self._taps = Taps(self.teacher.net, (), key="")

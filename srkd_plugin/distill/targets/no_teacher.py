@@ -22,7 +22,7 @@ class NoTeacher(TargetSource):
         """Whether a run's options have no use for a teacher."""
         ours = options.ours
         needs_teacher = ours.student.init == "teacher_slice" and ours.student.cut_from is None
-        return not ours.network_t and not ours.terms and not needs_teacher
+        return not ours.network_t and not ours.reads_targets and not needs_teacher
 
     def describe(self) -> dict[str, Any]:
         """Say that there is none."""
