@@ -8,6 +8,8 @@ import tiny
 import torch
 import yaml
 
+from srkd_plugin.tables.runner import TORCHRUN
+
 pytestmark = pytest.mark.integration
 
 
@@ -68,3 +70,13 @@ def test_an_int8_student_is_tested_and_exported(checkout, opt):
     exported = tiny.run_ok("-m", "srkd_plugin", "export", "-opt", "int8.yml", "--out", "out", cwd=checkout)
     assert "the numbers of its training" in exported
     assert (checkout / "out/int8-x2-int8.onnx").exists() and yaml.safe_load((checkout / "int8.yml").read_text()) == opt
+
+
+@tiny.needs_autoload
+def test_two_processes_train_in_int8(checkout, opt):
+    opt["datasets"]["train"]["num_worker_per_gpu"] = 1
+    launch = [*TORCHRUN, "--nproc_per_node=2"]
+    file = tiny.write_options(opt, checkout / "two.yml")
+    log = tiny.run_ok(*launch, "basicsr/train.py", "-opt", file, "--launcher", "pytorch", cwd=checkout)
+    assert "World size (gpu number): 2" in log and "The student is INT8" in log
+    assert (checkout / "experiments/int8/models/net_g_4.pth").exists()
