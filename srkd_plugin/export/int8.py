@@ -70,7 +70,14 @@ def _write_trained(job: ExportJob, net: Int8Student) -> Iterator[Written]:
     path = job.path("-int8.onnx")
     write_atomically(path, content)
     layers = ", ".join(net.float_layers) or "none"
-    notes = (ENDS, f"the numbers of its training (train.quantize); float layers: {layers}", *how_to_feed(job, None))
+    wish = job.wishes.int8
+    ignored = ("--calibrate and float layers are ignored",) if wish and (wish.calibrate or wish.float_layers) else ()
+    notes = (
+        *ignored,
+        ENDS,
+        f"the numbers of its training (train.quantize); float layers: {layers}",
+        *how_to_feed(job, None),
+    )
     yield Written("ONNX INT8", (path,), _verified(compared), compared.most / 255, notes, _open)
 
 
@@ -80,10 +87,18 @@ def _smooth_images(channels: int) -> Tensor:
 
 
 def int8_only(student: StudentFile, wishes: Wishes) -> Wishes:
-    """Wishes without float formats where the student was trained in INT8: in float it is another network."""
+    """Wishes without float formats where the student was trained in INT8: in float it is another network.
+
+    Raises:
+        InputError: They ask for one by a flag.
+    """
     if student.network["type"] != registered_name(Int8Student.__name__):
         return wishes
-    return replace(wishes, fixed=None, fp16=False, int8=wishes.int8 or Int8Wish(), without=(*wishes.without, *FLOAT))
+    for flag, value in (("--fixed", wishes.fixed), ("--fp16", wishes.fp16)):
+        if value:
+            problem = "the student was trained in INT8, and in float it is another network"
+            raise InputError(flag, value, problem, "Leave it out.")
+    return replace(wishes, int8=wishes.int8 or Int8Wish(), without=(*wishes.without, *FLOAT))
 
 
 def compare(upscaler: OnnxUpscaler, net: Int8Network, crops: Tensor) -> Difference:

@@ -118,3 +118,12 @@ def test_what_was_trained_in_int8_is_exported_as_it_is(trained_in_int8, capsys):
     assert most < 2.01 and share < 0.02
     with torch.no_grad():
         assert np.array_equal(open_model(folder / "out/stu-x2.safetensors")(lq.numpy()), net(lq).numpy())
+
+
+def test_flags_that_an_int8_student_has_no_use_for(trained_in_int8, data, capsys):
+    _, folder = trained_in_int8
+    assert export(folder, "--fp16") != 0
+    assert "--fp16 = True: the student was trained in INT8" in capsys.readouterr().err
+    assert not list(folder.glob("out/*"))
+    assert export(folder, "--int8", "--calibrate", data / "LR") == 0
+    assert "--calibrate and float layers are ignored" in capsys.readouterr().out
