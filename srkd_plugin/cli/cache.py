@@ -26,6 +26,7 @@ Started by torchrun, the processes share the images.
 MAKE_EXAMPLES = """\
 srkd cache make -opt options/distill_cl_l1_cached.yml
 srkd cache make -opt options/distill_cl_l1.yml --out datasets/DIV2K/teacher.lmdb --self-ensemble
+srkd cache make -opt several.yml --teacher rcan
 torchrun --nproc_per_node=4 -m srkd_plugin cache make -opt options/distill_cl_l1_cached.yml
 """
 REPAIR_HELP = """\
@@ -66,6 +67,7 @@ def _add_making(parser: Parser, repair: bool = False) -> None:
     parser.add_argument(
         "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the training run"
     )
+    parser.add_argument("--teacher", metavar="NAME", help="which of the options' teachers, where they have several")
     parser.add_argument("--out", type=Path, metavar="LMDB", help="the cache (default: the options' dataroot_teacher)")
     parser.add_argument(
         "--self-ensemble", action="store_true", default=None, help="mean of the 8 flips and rotations: 8 times the work"
@@ -107,13 +109,16 @@ def _job(args: argparse.Namespace, repair: bool = False) -> CacheJob:
     import torch
 
     from srkd_plugin.evaluate.verify_teacher import read_options
+    from srkd_plugin.options import reader
+    from srkd_plugin.options.teachers import choose_teacher
     from srkd_plugin.options.validate import check_section
     from srkd_plugin.parallel import torchrun
     from srkd_plugin.teacher_cache.cache_job import CacheJob, cache_folder
     from srkd_plugin.teacher_cache.info import Making
     from srkd_plugin.teacher_cache.repair import making_of
 
-    opt = read_options(args.opt)
+    given = read_options(args.opt)
+    opt = choose_teacher(given, reader.read_plugin_sections(given).teachers, args.teacher)
     flags = {name: value for name in Making.model_fields if (value := getattr(args, name)) is not None}
     making = check_section(Making, f"srkd cache {args.kind}", flags)
     if repair:

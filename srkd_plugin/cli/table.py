@@ -133,17 +133,18 @@ def _check(machine: Runner, wanted: Sequence[Run]) -> None:
 
 def _check_cache_flags(run: Run) -> None:
     """Refuse flags that ``srkd cache make`` does not know."""
-    from srkd_plugin.cli import cache
+    from srkd_plugin.cli.cache import add_arguments
     from srkd_plugin.errors import InputError
 
     parser, said = Parser(prog="srkd cache"), io.StringIO()
-    cache.add_arguments(parser)
+    add_arguments(parser)
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             parser.parse_args(["make", "-opt", "file", "--out", "cache", *run.cache_flags])
     except SystemExit:
         problem = " ".join(said.getvalue().split("; see")[0].removeprefix("error: ").split())
-        name = Path(str(run.cache)).stem.removeprefix("cache_")
+        (cache, teacher), *_ = run.caches.items()
+        name = Path(cache).stem.removeprefix("cache_").removesuffix(f"_{teacher}")
         remedy = "See srkd cache make --help."
         raise InputError(f"caches.{name}", list(run.cache_flags), problem, remedy) from None
 

@@ -10,8 +10,8 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.student_init import cut_from_teacher
 from srkd_plugin.networks.weights_file import WeightsFile
+from srkd_plugin.options.network_sections import CutFromSection
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.options.sections import CutFromSection
 
 KEY = "student.cut_from"
 PROBE_SIDE = 16

@@ -10,7 +10,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.networks.reparameterize import fused_state_dict, reparameterize
-from srkd_plugin.options.sections import StudentSection
+from srkd_plugin.options.network_sections import StudentSection
 from srkd_plugin.quantization.network import Int8Network
 
 

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from srkd_plugin.errors import OptionsError
+from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.options.validate import check_section
 
 MOST_BLOCKS = 5_000
@@ -66,3 +66,24 @@ def check_network_arguments(key: str, section: Mapping[str, Any]) -> None:
         name = "num_feat" if found.num_feat else "embed_dim"
         problem = f"with {math.floor(blocks):,} blocks these are some {weights:,.0f} weights"
         raise OptionsError(f"{key}.{name}", section[name], problem, "Write less.")
+
+
+def read_network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Check and read the section of a network of ours.
+
+    Args:
+        key: Path of the section, e.g. ``network_t``.
+        section: Its content.
+
+    Raises:
+        OptionsError: It has no ``type``, or an argument that :func:`check_network_arguments` refuses.
+    """
+    if not isinstance(section.get("type"), str):
+        raise OptionsError(
+            f"{key}.type",
+            section.get("type", MISSING),
+            "the name of an architecture is expected",
+            "Write the class name as in BasicSR's network_g, e.g. EDSR.",
+        )
+    check_network_arguments(key, section)
+    return dict(section)

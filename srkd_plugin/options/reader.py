@@ -4,6 +4,7 @@
     trust_weights: false                          # RunSection, optional; tf32 beside it
     network_t: {type: EDSR, ...}                  # teacher, any registered architecture
     teacher: {precision: fp32, ...}               # TeacherSection, optional
+    teachers: {a: {network_t: ..., ...}, b: ...}  # ListedTeacher each, in place of network_t
     student: {init: random}                       # StudentSection, optional
     path:
       pretrain_network_t: teacher.pth             # PathSection; the other keys of path are BasicSR's
@@ -39,9 +40,11 @@ from pydantic import BaseModel
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.options import sections
 from srkd_plugin.options.key_names import own_keys, refuse_near_ours
-from srkd_plugin.options.network_arguments import check_network_arguments
+from srkd_plugin.options.network_arguments import read_network
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
+from srkd_plugin.options.student import read_student
+from srkd_plugin.options.teachers import read_teachers
 from srkd_plugin.options.terms import read_terms
 from srkd_plugin.options.validate import check_nested, check_section
 
@@ -130,7 +133,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> sections.PluginOptions:
     """
     _check_top_level(opt)
     train, path, quantize = opt["train"], opt["path"], opt["train"].get("quantize")
-    student = _student(_given(opt, "student"))
+    student = read_student(_given(opt, "student"))
     samples = check_nested(
         sections.SamplesSection, "train.samples", _given(train, "samples"), augment=sections.AugmentSection
     )
@@ -141,11 +144,12 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> sections.PluginOptions:
         _require(train, "distill_opt", "train.", "It holds the distillation terms by name.")
     _check_cache_keys(opt)
     return sections.PluginOptions(
-        network_t=_network("network_t", opt["network_t"]) if "network_t" in opt else {},
+        network_t=read_network("network_t", opt["network_t"]) if opt.get("network_t") else {},
         run=check_section(
             sections.RunSection, "", {key: opt[key] for key in sections.RunSection.model_fields if key in opt}
         ),
         teacher=check_section(sections.TeacherSection, "teacher", _given(opt, "teacher")),
+        teachers=read_teachers(opt),
         student=student,
         path=check_section(sections.PathSection, "path", _only(path, sections.PathSection)),
         train_set=_train_set(opt),
@@ -161,22 +165,6 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> sections.PluginOptions:
         resume=check_section(sections.ResumeSection, "train", _only(train, sections.ResumeSection)),
         checkpoints=check_section(sections.CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
     )
-
-
-def _student(section: Any) -> sections.StudentSection:
-    student = check_nested(sections.StudentSection, "student", section, cut_from=sections.CutFromSection)
-    other = student.cut_from
-    if other is not None:
-        _network("student.cut_from.network_g", other.network_g)
-        if (other.pretrain_network_g is None) != other.random_init:
-            problem = "random_init is true" if other.random_init else "the network is cut from its weights"
-            remedy = "Give the path of its .pth file; or random_init: true, but not both."
-            raise OptionsError("student.cut_from.pretrain_network_g", other.pretrain_network_g, problem, remedy)
-    for key in ("by", "cut_from"):
-        if student.init == "random" and section.get(key) is not None:
-            problem = "it is of a student that is a slice, and this one starts with random weights"
-            raise OptionsError(f"student.{key}", section[key], problem, "Write init: teacher_slice, or remove it.")
-    return student
 
 
 def _given(section: Mapping[str, Any], key: str) -> Any:
@@ -207,7 +195,7 @@ def refuse_other_models(opt: Mapping[str, Any]) -> None:
 
 def _check_top_level(opt: Mapping[str, Any]) -> None:
     refuse_other_models(opt)
-    if "network_t" in opt:
+    if "network_t" in opt and not opt.get("teachers"):
         require_network_t(opt)
     _require(opt, "path", "", "It holds pretrain_network_t, the teacher's weights.")
     _require(opt, "train", "", "It holds distill_opt.")
@@ -276,15 +264,3 @@ def _check_cache_keys(opt: Mapping[str, Any]) -> None:
             raise OptionsError(f"{key}.dataroot_teacher", section["dataroot_teacher"], problem, remedy)
     if reads_cache(opt):
         read_cache_section(_data_sets(opt)["train"])
-
-
-def _network(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(section.get("type"), str):
-        raise OptionsError(
-            f"{key}.type",
-            section.get("type", MISSING),
-            "the name of an architecture is expected",
-            "Write the class name as in BasicSR's network_g, e.g. EDSR.",
-        )
-    check_network_arguments(key, section)
-    return dict(section)

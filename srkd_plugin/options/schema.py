@@ -34,6 +34,7 @@ def json_schema() -> Schema:
     terms = root["properties"]["train"]["properties"]["distill_opt"]
     terms["description"] = "Distillation terms, by the names under which they are logged."
     terms["propertyNames"] = {"pattern": f"^{TERM_NAME.pattern}$", "not": {"enum": list(RESERVED_TERMS)}}
+    root["properties"]["teachers"]["description"] = "Several teachers in the place of network_t, by name."
     train_set = root["properties"]["datasets"]["properties"]["train"]
     train_set["required"] = [key for key in train_set["required"] if key not in CacheSection.model_fields]
     train_set["if"] = {"properties": {"type": {"const": CACHE_DATASET}}, "required": ["type"]}

@@ -6,10 +6,17 @@ A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from srkd_plugin.options.network_sections import (
+    CutFromSection,
+    ListedTeacher,
+    NetworkSection,
+    StudentSection,
+    TeacherSection,
+)
 from srkd_plugin.options.section import Section
 from srkd_plugin.options.step_sections import (
     AccumulationSection,
@@ -28,58 +35,6 @@ class RunSection(Section):
     """Load weights files and training states that hold more than tensors. That runs code that is in the file."""
     tf32: Optional[bool] = None
     """Whether CUDA may round the inputs of convolutions and matrix products to TF32; none: as torch has it."""
-
-
-class NetworkSection(BaseModel):
-    """``network_t``: the teacher, any registered architecture, with its arguments beside ``type``."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, use_attribute_docstrings=True)
-    type: str
-    """Name of the architecture, as in BasicSR's ``network_g``; or ``SpandrelModel``: what the weights' file is of."""
-
-
-class TeacherSection(Section):
-    """``teacher``: how the teacher is run."""
-
-    random_init: bool = False
-    """Distil from a teacher with random weights (for tests of the machinery); otherwise a weights file is required."""
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Precision of the teacher's forward pass (autocast); its output is handed on as fp32."""
-    channels_last: bool = False
-    """Keep the teacher's weights and inputs in channels_last memory format."""
-    compile: bool = False
-    """Run the teacher through torch.compile."""
-
-
-class CutFromSection(Section):
-    """``student.cut_from``: another network that the student is cut from, e.g. a larger student of an earlier run."""
-
-    network_g: dict[str, Any]
-    """The network, as ``network_g`` of its own run describes it."""
-    pretrain_network_g: Optional[str] = None
-    """File of its weights."""
-    param_key_g: Optional[str] = "params"
-    """Key of the state dict in that file; none for a bare state dict."""
-    random_init: bool = False
-    """Cut the student from random weights (for tests of the machinery); otherwise a weights file is required."""
-
-
-class StudentSection(Section):
-    """``student``: how the student starts and runs. (From a file: BasicSR's own ``path.pretrain_network_g``.)"""
-
-    init: Literal["random", "teacher_slice"] = "random"
-    """``random``, or ``teacher_slice``: a part of the teacher's channels, and evenly spread blocks. A run that uses the
-    teacher for this alone needs no ``train.distill_opt``."""
-    by: Literal["first", "magnitude"] = "first"
-    """Which channels a slice has: the ``first``, or those of largest L1 norm (``magnitude``), the same wherever they
-    are added, and whole groups of a pixel shuffle."""
-    cut_from: Optional[CutFromSection] = None
-    """The network that the slice is cut from in the teacher's place."""
-    compile: bool = False
-    """Train the student through torch.compile. Validation and checkpoints are those of the network itself."""
-    reparameterize: bool = False
-    """Train each 3x3 convolution as several branches; every checkpoint is the plain network that they sum up to, and
-    the branches are kept in the training state."""
 
 
 class AmpSection(Section):
@@ -120,8 +75,9 @@ class TrainSetSection(Section):
 class CacheSection(Section):
     """``datasets.train``: with ``type: TeacherCacheDataset`` the teacher's images come from ``dataroot_teacher``."""
 
-    dataroot_teacher: str
-    """The cache, as ``srkd cache make`` makes it."""
+    dataroot_teacher: Union[str, dict[str, str]]
+    """The cache, as ``srkd cache make`` makes it; with several ``teachers`` a cache for each name, and those that are
+    left out run live."""
 
 
 class QuantizeSection(Section):
@@ -191,6 +147,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", RunSection),
     ("network_t", NetworkSection),
     ("teacher", TeacherSection),
+    ("teachers.<name>", ListedTeacher),
     ("student", StudentSection),
     ("student.cut_from", CutFromSection),
     ("path", PathSection),
@@ -220,6 +177,8 @@ class PluginOptions(BaseModel):
     """The teacher's architecture; empty in a stock run."""
     run: RunSection = RunSection()
     teacher: TeacherSection = TeacherSection()
+    teachers: dict[str, ListedTeacher] = {}
+    """Several teachers by name; empty where ``network_t`` is the only one."""
     student: StudentSection = StudentSection()
     path: PathSection = PathSection()
     train_set: TrainSetSection = TrainSetSection()

@@ -183,7 +183,11 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
 def _network_line(facts: Mapping[str, Any]) -> str:
     """The student's or the teacher's facts; a source of targets has others than a network."""
     size = [f"{facts['parameters']:,} parameters"] if "parameters" in facts else []
-    others = [f"{name}: {value}" for name, value in facts.items() if name not in ("type", "parameters")]
+    others = [
+        f"{name}: ({_network_line(value)})" if isinstance(value, Mapping) else f"{name}: {value}"
+        for name, value in facts.items()
+        if name not in ("type", "parameters")
+    ]
     return ", ".join([str(facts["type"]), *size, *others])
 
 

@@ -52,8 +52,8 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     device = _device(options.stock.run.num_gpu)
     _check_speed(options, device)
     _check_folder(options)
-    for key in ("network_g", *source.network_keys):
-        options.warn(check_registered(registry.ARCH_REGISTRY, key, opt.get(key)))
+    for key, section in {"network_g": opt.get("network_g"), **source.networks()}.items():
+        options.warn(check_registered(registry.ARCH_REGISTRY, key, section))
     for key, section in _losses(opt):
         options.warn(check_registered(registry.LOSS_REGISTRY, key, section))
     data = basicsr_sections.check_datasets(options)

@@ -78,8 +78,8 @@ def _training_warnings(run: Run, made: Collection[str], root: Path, parse: Parse
     unread = None if ours else unread_sections(opt)
     check_model_type(opt.get("model_type", MISSING))
     if ours:
-        has_cache = run.cache is None or os.path.exists(root / str(run.cache))
-        warnings = run_checks.check(opt, has_targets=has_cache).warnings
+        has_caches = all(os.path.exists(root / cache) for cache in run.caches)
+        warnings = run_checks.check(opt, has_targets=has_caches).warnings
     else:
         warnings = check_stock_run(opt).warnings
         check_output_names(opt)
@@ -104,18 +104,23 @@ def without_what_is_made(options: Mapping[str, Any], made: Collection[str], root
     path: Any = bare.get("path")
     teacher = bare.get("teacher") or {}
     for key in ("pretrain_network_g", "pretrain_network_t") if isinstance(path, dict) else ():
-        file = path.get(key)
-        if isinstance(file, str) and file in made and not os.path.exists(root / file):
+        if _is_yet_to_be_made(path.get(key), made, root):
             path[key] = None
             if key == "pretrain_network_t" and isinstance(teacher, dict):
                 bare["teacher"] = {**teacher, "random_init": True}
+    listed = bare.get("teachers")
+    for one in listed.values() if isinstance(listed, dict) else ():
+        if isinstance(one, dict) and _is_yet_to_be_made(one.get("pretrain_network_t"), made, root):
+            one.update(pretrain_network_t=None, random_init=True)
     student: Any = bare.get("student")
     cut_from = student.get("cut_from") if isinstance(student, dict) else None
-    if isinstance(cut_from, dict):
-        file = cut_from.get("pretrain_network_g")
-        if isinstance(file, str) and file in made and not (root / file).exists():
-            student["cut_from"] = {**cut_from, "pretrain_network_g": None, "random_init": True}
+    if isinstance(cut_from, dict) and _is_yet_to_be_made(cut_from.get("pretrain_network_g"), made, root):
+        cut_from.update(pretrain_network_g=None, random_init=True)
     return bare
+
+
+def _is_yet_to_be_made(file: Any, made: Collection[str], root: Path) -> bool:
+    return isinstance(file, str) and file in made and not os.path.exists(root / file)
 
 
 def _where(row: str, run: Run, key: str) -> str:

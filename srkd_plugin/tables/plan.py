@@ -28,25 +28,22 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from pydantic import BaseModel
 
-from srkd_plugin.errors import MISSING, InputError, nearest
+from srkd_plugin.errors import InputError
 from srkd_plugin.options.registered_names import model_types
 from srkd_plugin.options.validate import check_section
 from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
 from srkd_plugin.tables.run_order import reads_of, stages
+from srkd_plugin.tables.table_names import NAMED, check_names
 from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, Table, TeacherRow
 from srkd_plugin.utils.names import require_plain_name
 
 TEST_FILE = "test_student.yml"
 """The options file that every test run starts from."""
 NESTED: dict[str, type[BaseModel]] = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
-NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "caches": "a teacher cache"}
-"""What is called by the names of a section."""
-OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op")
-"""How flags of ``srkd cache make`` begin that name its options and output (argparse takes shortened names, too)."""
 
 OptionsFiles = Callable[[str], Mapping[str, Any]]
 """Content of an options file by its name; it is the caller's to copy."""
@@ -77,14 +74,21 @@ class Run:
     stage: int = 0
 
     @property
-    def cache(self) -> Optional[str]:
-        """The teacher cache that the training reads, below the working directory."""
-        return self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
+    def caches(self) -> dict[str, Optional[str]]:
+        """The teacher caches that the training reads, below the working directory, each with its name of several."""
+        given = self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
+        return (
+            {cache: name for name, cache in given.items()}
+            if isinstance(given, Mapping)
+            else {given: None}
+            if given
+            else {}
+        )
 
     @property
     def needs_teacher(self) -> bool:
         """Whether the training reads the teacher's weights or images."""
-        return self.train is not None and ("network_t" in self.train or self.cache is not None)
+        return self.train is not None and ("network_t" in self.train or bool(self.caches))
 
     @property
     def scale(self) -> int:
@@ -109,67 +113,8 @@ def read_table(file: Path) -> Table:
             require_plain_name(section, str(name), NAMED.get(section, "a part of the report"))
         nested[section] = {str(name): check_section(model, f"{section}.{name}", row) for name, row in rows.items()}
     table = check_section(Table, str(file), {**content, **nested})
-    _check_names(table)
+    check_names(table)
     return table
-
-
-def _check_names(table: Table) -> None:
-    require_plain_name("name", table.name, "the table's folder and runs")
-    for cache, flags in table.caches.items():
-        require_plain_name("caches", cache, NAMED["caches"])
-        for flag in flags:
-            if flag.startswith(OTHERS_FLAGS):
-                raise InputError(
-                    f"caches.{cache}", flag, "the table says itself what is cached, and where", "Remove it."
-                )
-    for run in (f"{table.name}_{TEACHER}_test", *(_longest_name(table, method) for method in table.methods)):
-        require_plain_name("methods", run, NAMED["methods"])
-    if (table.teacher.file is None) == (table.teacher.weights is None):
-        raise InputError("teacher", MISSING, "either file or weights is expected", "Give one of them.")
-    if TEACHER in table.methods:
-        raise InputError("methods.teacher", MISSING, "this is the teacher's own row", "Choose another name.")
-    wanted = [("baseline", table.baseline), *((f"methods.{m}.baseline", table.baseline_of(m)) for m in table.methods)]
-    wanted += [(f"pairs.{i}", name) for i, pair in enumerate(table.pairs) for name in pair]
-    for key, name in wanted:
-        if name not in table.methods:
-            raise InputError(key, name, "there is no such method", nearest(name, table.methods))
-    for i, pair in enumerate(table.pairs):
-        if len(pair) != 2:
-            raise InputError(f"pairs.{i}", pair, "two methods are expected", "Write [method, compared with].")
-    for method in table.methods:
-        missing = set(table.seeds_of(method)) - set(table.seeds_of(table.baseline_of(method)))
-        if missing:
-            problem = f"its baseline {table.baseline_of(method)} is not run with {sorted(missing)}"
-            raise InputError(f"methods.{method}.seeds", table.seeds_of(method), problem, "Give both the same seeds.")
-    for name, row in table.methods.items():
-        if row.start_from is not None:
-            _check_start(table, name, row.start_from)
-        if row.cache is not None and row.cache not in table.caches:
-            hint = nearest(row.cache, table.caches)
-            raise InputError(f"methods.{name}.cache", row.cache, "there is no such cache", hint)
-    for name, group in table.groups.items():
-        for test_set in group.sets or []:
-            if test_set not in table.sets:
-                raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
-
-
-def _check_start(table: Table, name: str, earlier: str) -> None:
-    key = f"methods.{name}.start_from"
-    if earlier not in table.methods:
-        raise InputError(key, earlier, "there is no such method", nearest(earlier, table.methods))
-    missing = set(table.seeds_of(name)) - set(table.seeds_of(earlier))
-    if missing:
-        raise InputError(key, earlier, f"it is not run with {sorted(missing)}", "Give both the same seeds.")
-    chain: list[str] = [name]
-    while (before := table.methods[chain[-1]].start_from) in table.methods:
-        if before in chain:
-            raise InputError(key, earlier, "the rows start from each other", "Let one of them start from the teacher.")
-        chain.append(str(before))
-
-
-def _longest_name(table: Table, method: str) -> str:
-    """The longest of the names of a row's runs and tests."""
-    return f"{table.name}_{method}_s{max(table.seeds_of(method))}_test"
 
 
 def plan_runs(table: Table, file: Path) -> list[Run]:
@@ -227,17 +172,28 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
         path = {"pretrain_network_t": weights, "param_key_t": param_key}
         train = merge(train, {"path": path, "network_t": teacher.test["network_g"]}, TEACHER)
         train = merge(train, table.distill, "distill")
-    flags: Sequence[str] = ()
-    if row.cache is not None:
-        cached = {"type": "TeacherCacheDataset", "dataroot_teacher": table.cache_path(row.cache)}
-        train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache]
     if row.start_from is not None:
         earlier = _student_run(table, options, teacher, row.start_from, seed)
         train = merge(train, _cut_from(earlier, method, train), f"methods.{method}.start_from")
+    flags: Sequence[str] = ()
+    if row.cache is not None:
+        cached = {
+            "type": "TeacherCacheDataset",
+            "dataroot_teacher": _cache_of(table, row.cache, merge(train, row.set, "set")),
+        }
+        train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache]
     train = merge(train, row.set, f"methods.{method}.set")
     require_training(f"methods.{method}", row.file, train)
     train.update(name=name, manual_seed=seed)
     return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
+
+
+def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Union[str, dict[str, str]]:
+    """Where the teacher's cache is, or that of each of several teachers."""
+    teachers = train.get("teachers")
+    if not isinstance(teachers, Mapping):
+        return table.cache_path(cache)
+    return {name: table.cache_path(f"{cache}_{name}") for name in teachers}
 
 
 def _cut_from(earlier: Run, method: str, train: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ MEASURED = {"images": "psnr", "curves": "psnr", "runs": "iterations"}
 """What is the same wherever such a row was made."""
 
 
-def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Optional[Path] = None) -> dict[str, Any]:
+def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_logs: Sequence[Path] = ()) -> dict[str, Any]:
     """Measure the SR images that a run's test wrote.
 
     Args:
@@ -91,7 +91,7 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Op
         root: The working directory of its commands.
         train_log: What its training printed; need not exist where the weights were given.
         test_log: What its test printed.
-        cache_log: What making its teacher cache printed, if it has one that the table made.
+        cache_logs: What making its teacher caches printed, each of those that the table made.
 
     Returns:
         ``psnr[set][image]`` of the run and of bicubic interpolation, ``curve``, and the keys of :class:`RunResult`
@@ -120,7 +120,7 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_log: Op
         "iterations": run.train["train"]["total_iter"] if run.train else 0,
         "seconds": _total(trained, r"after ([\d.]+) s\b"),
         "cpu_seconds": _total(trained, CPU),
-        "cache_cpu_seconds": _total(_text(cache_log), CPU),
+        "cache_cpu_seconds": sum(_total(_text(log), CPU) for log in cache_logs),
     }
 
 

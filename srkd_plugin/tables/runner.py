@@ -97,7 +97,7 @@ class Runner:
             done.result()
         if self.missing(run) and not self._stopped:
             with self._caches:
-                self._make_cache(run)
+                self._make_caches(run)
         self._carry_out(run)
 
     def record_file(self, run: Run) -> Path:
@@ -122,20 +122,20 @@ class Runner:
             return self.commands(run)
         return [] if self._recorded(run)["test"] == run.test else self.commands(run)[-1:]
 
-    def _make_cache(self, run: Run) -> None:
-        """Make the teacher cache that a run names, if it is not there, from the run's options."""
-        if run.cache is None or (self.root / run.cache).exists():
-            return
-        self._write_options(run)
-        options = os.path.relpath(self._options_file(run.name), self.root)
-        gpu = self._free.get()
-        try:
-            flags = [*self._import_flags(), *run.cache_flags]
-            self._call(
-                ["python", *CACHE_MAKE, "-opt", options, "--out", run.cache, *flags], self._cache_log(run.cache), gpu
-            )
-        finally:
-            self._free.put(gpu)
+    def _make_caches(self, run: Run) -> None:
+        """Make the teacher caches that a run names and that are not there, from the run's options."""
+        for cache, teacher in run.caches.items():
+            if (self.root / cache).exists():
+                continue
+            self._write_options(run)
+            options = os.path.relpath(self._options_file(run.name), self.root)
+            which = [] if teacher is None else ["--teacher", teacher]
+            command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *which, *self._import_flags()]
+            gpu = self._free.get()
+            try:
+                self._call([*command, *run.cache_flags], self._cache_log(cache), gpu)
+            finally:
+                self._free.put(gpu)
 
     def _cache_log(self, cache: str) -> Path:
         return self.folder / "logs" / f"{Path(cache).stem}.txt"
@@ -200,8 +200,8 @@ class Runner:
             for command in train:
                 self._call(command, train_log, gpu)
             self._call(test, test_log, gpu)
-            cache_log = self._cache_log(run.cache) if run.cache is not None else None
-            record = {"options": self._fingerprint(run), **measure(run, self.root, train_log, test_log, cache_log)}
+            cache_logs = list(map(self._cache_log, run.caches))
+            record = {"options": self._fingerprint(run), **measure(run, self.root, train_log, test_log, cache_logs)}
             write_json(self.record_file(run), record)
         finally:
             self._free.put(gpu)

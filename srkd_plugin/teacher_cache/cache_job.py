@@ -96,7 +96,7 @@ def cache_folder(opt: Mapping[str, Any], out: Optional[Path]) -> Path:
     if not reader.reads_cache(opt):
         problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
         raise InputError("--out", None, problem, "Give --out.")
-    return Path(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher)
+    return Path(str(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher))
 
 
 def stored_bytes(values: int) -> int:

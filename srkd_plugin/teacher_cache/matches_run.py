@@ -18,7 +18,7 @@ from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import teacher_weights
 from srkd_plugin.options.registered_names import find_class
-from srkd_plugin.options.sections import CacheSection, PluginOptions
+from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
@@ -63,7 +63,7 @@ def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**defaults, **network}, default=str))
 
 
-def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSection, images: ImagePairs) -> None:
+def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folder: str, images: ImagePairs) -> None:
     """Check that the cache that a run's options name is that of their teacher and their images.
 
     Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
@@ -72,20 +72,20 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions, section: CacheSecti
     Args:
         opt: The options as BasicSR's ``parse_options`` returns them.
         ours: The plugin's sections.
-        section: That which names the cache.
+        folder: The cache.
         images: The training images, as they have been listed.
 
     Raises:
         OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
     """
     source = PairSource(images, opt["scale"], opt["datasets"]["train"].get("color"))
-    cache = CacheReader(OPTION, Path(section.dataroot_teacher))
+    cache = CacheReader(OPTION, Path(folder))
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with srkd cache make."
-        raise OptionsError(OPTION, section.dataroot_teacher, problem, remedy)
+        raise OptionsError(OPTION, folder, problem, remedy)
     _check_values(cache, source.keys)
     _check_pixels(cache, source)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.options import reader
 from srkd_plugin.teacher_cache.encoding import decode
-from srkd_plugin.teacher_cache.info import differences
+from srkd_plugin.teacher_cache.info import SourceIdentity, differences
 from srkd_plugin.teacher_cache.source_pairs import pairs_of_dataset
-from srkd_plugin.teacher_cache.store import HR, LR, TEACHER, CacheReader, View
+from srkd_plugin.teacher_cache.store import HR, LR, TEACHER, CacheReader
 
 OPTION = "datasets.train.dataroot_teacher"
 
@@ -26,17 +28,19 @@ OPTION = "datasets.train.dataroot_teacher"
 class TeacherCacheDataset(PairedImageDataset):
     """Items of PairedImageDataset, and ``teacher``: float32 ``(C, gt_size, gt_size)``, RGB, in about 0..1.
 
+    With a cache for each of several names, there is ``teacher_<name>`` for each of them instead, all of the same crop.
+
     It draws from Python's ``random`` what PairedImageDataset draws, through the same functions: with a seed, a run has
     the same crops and augmentations with a cache as without. ``teacher`` is cropped and augmented like ``gt``.
 
-    Where the cache has the decoded images too, LR and HR are read from it, and the sets that the options name serve for
+    Where a cache has the decoded images too, LR and HR are read from it, and the sets that the options name serve for
     comparison only.
 
     Args:
-        opt: PairedImageDataset's keys, and ``dataroot_teacher``, the cache.
+        opt: PairedImageDataset's keys, and ``dataroot_teacher``, the cache, or caches by name.
 
     Raises:
-        OptionsError: The cache is not there or not complete, or is of other images.
+        OptionsError: A cache is not there or not complete, or is of other images.
     """
 
     file_client: Any
@@ -44,55 +48,78 @@ class TeacherCacheDataset(PairedImageDataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        section = reader.read_cache_section(opt)
+        given = reader.read_cache_section(opt).dataroot_teacher
+        folders = given if isinstance(given, dict) else {"": given}
         source = pairs_of_dataset(self)
         self._keys = source.keys
-        self._cache = CacheReader(OPTION, Path(section.dataroot_teacher))
-        different = differences(self._cache.info.source, source.identity())
-        if different:
-            remedy = "Name the sets that it was made of, or make it again."
-            raise OptionsError(
-                OPTION, section.dataroot_teacher, f"it is of other images: {'; '.join(different)}", remedy
-            )
-        making = self._cache.info.making
-        get_root_logger().info(
-            f"Teacher cache {section.dataroot_teacher}: {making.storage}, "
-            f"{'self-ensemble' if making.self_ensemble else 'single pass'}, LR and HR from "
-            f"{'the cache' if making.with_images else 'their own sets'}."
-        )
+        self._caches = {name: _open(name, folder, source.identity()) for name, folder in folders.items()}
+        self._with_images = next((c for c in self._caches.values() if c.info.making.with_images), None)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One item; see the class."""
-        hr, lr, teacher = self._crops(index)
-        hr, teacher, lr = augment([hr, teacher, lr], self.opt["use_hflip"], self.opt["use_rot"])
-        if self.opt.get("color") == "y":  # the teacher's image is Y already
+        hr, lr, *teachers = self._crops(index)
+        hr, *teachers, lr = augment([hr, *teachers, lr], self.opt["use_hflip"], self.opt["use_rot"])
+        if self.opt.get("color") == "y":  # the teachers' images are Y already
             hr, lr = (bgr2ycbcr(image, y_only=True)[..., None] for image in (hr, lr))
-        gt, lq, target = img2tensor([hr, lr, teacher], bgr2rgb=True, float32=True)
-        return {"lq": lq, "gt": gt, "teacher": target, **self.paths[index]}
+        gt, lq, *targets = img2tensor([hr, lr, *teachers], bgr2rgb=True, float32=True)
+        named = {f"teacher_{name}" if name else "teacher": image for name, image in zip(self._caches, targets)}
+        return {"lq": lq, "gt": gt, **named, **self.paths[index]}
 
     def _crops(self, index: int) -> list[np.ndarray]:
-        """HR, LR and teacher of one random crop, float32."""
-        key = self._keys[index]
-        try:
-            with self._cache.views() as view:
-                hr, lr = self._pair(view, index)
-                teacher = view(TEACHER, key)
-                if teacher.shape[:2] != hr.shape[:2]:
-                    raise ImageFault(f"it is {teacher.shape[:2]}, and HR {hr.shape[:2]}")
-                (hr, teacher), lr = paired_random_crop(
-                    [hr, teacher], lr, self.opt["gt_size"], self.opt["scale"], self.paths[index]["gt_path"]
-                )
-                images = [image.astype(np.float32) / 255.0 for image in (hr, lr)]
-                return [*images, decode(teacher, self._cache.info.making.storage)]
-        except ImageFault as error:
-            remedy = "Run srkd cache repair."
-            raise OptionsError(OPTION, self.opt["dataroot_teacher"], f"image {key}: {error}", remedy) from error
+        """HR, LR and each teacher's image of one random crop, float32."""
+        with ExitStack() as views:
+            hr, lr = self._pair(views, index)
+            wholes = [self._teacher(views, name, index, hr.shape[:2]) for name in self._caches]
+            (hr, *crops), lr = paired_random_crop(
+                [hr, *wholes], lr, self.opt["gt_size"], self.opt["scale"], self.paths[index]["gt_path"]
+            )
+            images = [image.astype(np.float32) / 255.0 for image in (hr, lr)]
+            storages = [cache.info.making.storage for cache in self._caches.values()]
+            return [*images, *map(decode, crops, storages)]
 
-    def _pair(self, view: View, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _teacher(self, views: ExitStack, name: str, index: int, size: tuple[int, ...]) -> np.ndarray:
+        """A teacher's image whole, as it is stored."""
+        with self._named_errors(self._caches[name], name, index):
+            image = views.enter_context(self._caches[name].views())(TEACHER, self._keys[index])
+            if image.shape[:2] != size:
+                raise ImageFault(f"it is {image.shape[:2]}, and HR {size}")
+            return image
+
+    @contextmanager
+    def _named_errors(self, cache: CacheReader, name: str, index: int) -> Iterator[None]:
+        try:
+            yield
+        except ImageFault as error:
+            problem, remedy = f"image {self._keys[index]}: {error}", "Run srkd cache repair."
+            raise OptionsError(_option(name), str(cache.folder), problem, remedy) from error
+
+    def _pair(self, views: ExitStack, index: int) -> tuple[np.ndarray, np.ndarray]:
         """HR and LR whole, uint8."""
-        if self._cache.info.making.with_images:
-            return view(HR, self._keys[index]), view(LR, self._keys[index])
+        if self._with_images is not None:
+            with self._named_errors(self._with_images, "", index):
+                view = views.enter_context(self._with_images.views())
+                return view(HR, self._keys[index]), view(LR, self._keys[index])
         if self.file_client is None:  # as PairedImageDataset does it, in the process that reads
             self.file_client = FileClient(self.io_backend_opt.pop("type"), **self.io_backend_opt)
         gt, lq = (self.file_client.get(self.paths[index][f"{side}_path"], side) for side in ("gt", "lq"))
         return imfrombytes(gt), imfrombytes(lq)
+
+
+def _option(name: str) -> str:
+    return f"{OPTION}.{name}" if name else OPTION
+
+
+def _open(name: str, folder: str, source: SourceIdentity) -> CacheReader:
+    """Open a cache that must be of these images, and say in the log what it is."""
+    cache = CacheReader(_option(name), Path(folder))
+    different = differences(cache.info.source, source)
+    if different:
+        remedy = "Name the sets that it was made of, or make it again."
+        raise OptionsError(_option(name), folder, f"it is of other images: {'; '.join(different)}", remedy)
+    making = cache.info.making
+    get_root_logger().info(
+        f"Teacher cache {folder}: {making.storage}, "
+        f"{'self-ensemble' if making.self_ensemble else 'single pass'}, LR and HR from "
+        f"{'the cache' if making.with_images else 'their own sets'}."
+    )
+    return cache

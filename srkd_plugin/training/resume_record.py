@@ -6,7 +6,7 @@ What becomes of a difference is said by :mod:`srkd_plugin.training.resume_rules`
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Optional
 
 from srkd_plugin.errors import MISSING
@@ -46,8 +46,20 @@ def make_record(options: RunOptions, files: Mapping[str, str]) -> dict[str, Any]
     sections = {key: value for key, value in opt.items() if key not in NOT_RECORDED}
     sections["path"] = {key: opt["path"][key] for key in OF_PATH if key in opt["path"]}
     train_set = {key: value for key, value in opt["datasets"]["train"].items() if key not in NOT_OF_TRAIN_SET}
-    sections["datasets"] = {"train": {k: v for k, v in train_set.items() if f"datasets.train.{k}" not in files}}
-    return {"options": _plain(sections), "files": {key: [str(_at(opt, key)), sha] for key, sha in files.items()}}
+    sections["datasets"] = {"train": train_set}
+    return {
+        "options": _plain(_without(sections, files)),
+        "files": {key: [str(_at(opt, key)), sha] for key, sha in files.items()},
+    }
+
+
+def _without(section: Mapping[str, Any], keys: Collection[str], where: str = "") -> dict[str, Any]:
+    """A section without some keys, which are paths in the whole file."""
+    return {
+        name: _without(value, keys, f"{where}{name}.") if isinstance(value, Mapping) else value
+        for name, value in section.items()
+        if f"{where}{name}" not in keys
+    }
 
 
 def differences(state: Mapping[str, Any], now: Mapping[str, Any], resets_lr: bool) -> list[Difference]:

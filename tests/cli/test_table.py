@@ -113,6 +113,25 @@ def test_rows_that_start_from_each_other_are_checked_before_there_are_weights(st
     assert error.count("\n") == 1
 
 
+def test_a_row_of_several_teachers_is_checked_before_there_are_weights(start):
+    teachers = {"a": {"network_t": tiny.TEACHER}, "b": {"network_t": {**tiny.TEACHER, "num_feat": 9}}}
+    for name, run in (("a", "teacher"), ("b", "larger_s0")):
+        teachers[name]["pretrain_network_t"] = f"experiments/t_{run}/models/net_g_latest.pth"
+    alone = {"network_t": None, "teacher": {"random_init": False}, "path": {"pretrain_network_t": None}}
+    content = changed("methods.both", {"file": "distill.yml", "set": {**alone, "teachers": teachers}})
+    content["methods"]["larger"] = {"file": "student.yml", "set": {"network_g": {"num_feat": 9, "num_block": 2}}}
+    content["methods"]["both_cached"] = {**content["methods"]["both"], "cache": "plain"}
+    for weights in (content["methods"][row]["set"]["teachers"] for row in ("both", "both_cached")):
+        for section in weights.values():
+            section["param_key_t"] = "params_ema"
+    code, error, started = start(content)
+    assert (code, error) == (1, "error: stopped\n")
+    teachers["b"]["network_t"] = {**tiny.TEACHER, "num_fat": 9}
+    code, error, _ = start(content)
+    assert code == 2 and len(started) == 1 + 7 * 3
+    assert error.startswith("error: methods.both: teachers.b.network_t.num_fat = 9: unknown key.")
+
+
 def test_rows_that_need_what_the_table_makes_are_started(start):
     code, error, started = start(SMALL)
     assert (code, error) == (1, "error: stopped\n")

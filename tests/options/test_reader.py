@@ -56,7 +56,9 @@ def test_what_was_changed_is_read_anew(opt):
 
 
 def test_key_names_are_those_of_the_models():
-    assert set(reader.TOP_KEYS) == {"network_t", "teacher", "student", "checkpoints", "trust_weights", "tf32"}
+    assert set(reader.TOP_KEYS) == {
+        *("network_t", "teacher", "teachers", "student", "checkpoints", "trust_weights", "tf32")
+    }
     assert set(reader.TRAIN_KEYS) == {
         "distill_opt",
         "amp",

@@ -253,7 +253,7 @@ def test_caches_that_rows_name_are_made_once(root):
     content["methods"]["other"]["cache"] = "x8"
     machine, runs = make(root, content)
     cached = [run for run in runs if run.method == "other"]
-    assert {run.cache for run in cached} == {"tables/t/cache_x8.lmdb"}
+    assert [run.caches for run in cached] == [{"tables/t/cache_x8.lmdb": None}] * 2
     assert all(run.needs_teacher for run in cached)
     machine.run_all(runs)
     machine.run_all(runs)
@@ -261,6 +261,36 @@ def test_caches_that_rows_name_are_made_once(root):
     assert record["cache_cpu_seconds"] > 0
     made = [line for line in calls(root) if line.startswith("cache")]
     assert made == ["cache make -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
+
+
+def test_the_caches_of_several_teachers_are_made_one_by_one(root):
+    """Each with the flags of the row's cache; one of the teachers is another row of the table, which is run before."""
+    (root / "srkd_plugin").mkdir()
+    (root / "srkd_plugin/__init__.py").touch()
+    (root / "srkd_plugin/__main__.py").write_text(
+        "import sys, pathlib; pathlib.Path('calls.txt').open('a').write(' '.join(sys.argv[1:]) + '\\n');"
+        "pathlib.Path(sys.argv[6]).mkdir(parents=True)"
+    )
+    content = json.loads(json.dumps(CONTENT))
+    content.update(caches={"plain": ["--with-images"]}, seeds=[0])
+    files = {name: f"experiments/t_{run}/models/net_g_latest.pth" for name, run in (("a", "teacher"), ("b", "none_s0"))}
+    teachers = {name: {"network_t": {"type": "EDSR"}, "pretrain_network_t": file} for name, file in files.items()}
+    content["methods"]["both"] = {"file": "student.yml", "cache": "plain", "set": {"teachers": teachers}}
+    machine, runs = make(root, content)
+    both = next(run for run in runs if run.method == "both")
+    assert both.train["datasets"]["train"]["dataroot_teacher"] == {
+        name: f"tables/t/cache_plain_{name}.lmdb" for name in ("a", "b")
+    }
+    assert both.after == ("t_none_s0", "t_teacher")
+    machine.run_all(runs)
+    made = [line for line in calls(root) if "cache" in line or "t_both_s0" in line or "train t_none" in line]
+    flags = "-opt tables/t/options/t_both_s0.yml --out tables/t/cache_plain_{0}.lmdb --teacher {0} --with-images"
+    assert made == [
+        "train t_none_s0",
+        *(f"cache make {flags.format(name)}" for name in ("a", "b")),
+        "train t_both_s0",
+        "test t_both_s0_test",
+    ]
 
 
 def test_selection(root):

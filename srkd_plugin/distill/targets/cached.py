@@ -15,6 +15,7 @@ from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import build_teacher, describe_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.options.teachers import caches_of
 from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
 from srkd_plugin.teacher_cache.store import CacheReader
 from srkd_plugin.utils.files import sha256_of_lines
@@ -34,26 +35,26 @@ class CachedImages(TargetSource):
     def __init__(self, options: RunOptions) -> None:
         super().__init__(options)
         reader.require_network_t(options.raw)
-        self.section = reader.read_cache_section(options.raw["datasets"]["train"])
+        self._folder = str(reader.read_cache_section(options.raw["datasets"]["train"]).dataroot_teacher)
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
-        """Whether the training set is one that reads a cache."""
-        return reader.reads_cache(opt)
+        """Whether the training set is one that reads a cache; caches by name are those of several teachers."""
+        return reader.reads_cache(opt) and not caches_of(opt)
 
     def check(self, device: torch.device, images: Optional[ImagePairs]) -> None:
         """Check that the cache is that of the options' teacher and images."""
         super().check(device, images)
         assert images is not None  # the data set is a PairedImageDataset
-        check_cache(self.options.raw, self.ours, self.section, images)
+        check_cache(self.options.raw, self.ours, self._folder, images)
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""
-        return {**describe_teacher(self.ours), "cache": self.section.dataroot_teacher}
+        return {**describe_teacher(self.ours), "cache": self._folder}
 
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""
-        info = CacheReader(OPTION, Path(self.section.dataroot_teacher)).info
+        info = CacheReader(OPTION, Path(self._folder)).info
         return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
 
     def build(self, device: torch.device) -> None:

@@ -92,8 +92,8 @@ class TargetSource(ABC):
 
     key: ClassVar[str]
     has_feature_maps: ClassVar[bool] = False
-    labels_any_input: ClassVar[bool] = False
-    batch_keys: ClassVar[tuple[str, ...]] = ()
+    labels_any_input: bool = False
+    batch_keys: tuple[str, ...] = ()
     network_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: RunOptions) -> None:
@@ -104,6 +104,10 @@ class TargetSource(ABC):
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
         """Whether a run's options ask for this source; here: whether they have its section at the top level."""
         return cls.key in opt
+
+    def networks(self) -> dict[str, Any]:
+        """The sections that describe networks of its own, by their path; here those of :attr:`network_keys`."""
+        return {key: self.options.raw.get(key) for key in self.network_keys}
 
     def check(self, device: torch.device, images: Optional[ImagePairs]) -> None:
         """Check what can be checked before anything is built, run or written: files, precision, what must match.
