@@ -58,10 +58,24 @@ def path(text: str) -> Path:
 
 
 def device(text: str) -> str:
-    """Argparse type of a device that torch knows, e.g. ``cpu`` or ``cuda:0``."""
-    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", text):
+    """Argparse type of a device that torch knows and finds, e.g. ``cpu`` or ``cuda:0``."""
+    found = re.fullmatch(r"(cpu|cuda|mps|xpu)(?::(\d+))?", text)
+    if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no device; write e.g. cpu or cuda:0")
+    if int(found[2] or 0) >= _device_count(found[1]):
+        raise argparse.ArgumentTypeError(f"torch finds no {text} here; leave --device out, or write cpu")
     return text
+
+
+def _device_count(kind: str) -> int:
+    """Devices of a kind that torch finds, without making any of them ready."""
+    import torch
+
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return int(getattr(torch, kind).device_count()) if hasattr(torch, kind) else 0
 
 
 def add_commands(parser: Parser, description: str, examples: str) -> Any:

@@ -65,7 +65,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     key = taken.partition(" of ")[0].replace("weights: ", "")
     student = replace(student, facts=facts(opt, request.options, weights, key))
     given = opt.get("name") or weights.stem if request.name is None else request.name
-    require_plain_name("--name", given, "the files")
+    require_plain_name("name" if request.name is None else "--name", given, "the files")
     name = f"{given}-x{student.scale}"
     wishes = int8_only(student, request.wishes)
     chosen, left_out = choose(wishes)

@@ -27,6 +27,12 @@ class Format:
     """Optional packages that it needs, of the extra ``export``."""
     where_possible: bool = False
     """Whether it is left out, and said so, where a package is missing or the student cannot be had in it."""
+    prepare: Callable[[ExportJob], object] = lambda job: None
+    """Reads what else it is made of, before any format is written, so that a wrong input is said at once.
+
+    Raises:
+        InputError: That is missing, or will not do.
+    """
 
 
 def _always(wishes: Wishes) -> bool:
@@ -37,7 +43,9 @@ FORMATS: Mapping[str, Format] = {
     "weights": Format(weights.write_weights, _always),
     "onnx": Format(onnx_file.write_float32, _always, ("onnx", "onnxruntime")),
     "fp16": Format(onnx_half.write_float16, lambda wishes: wishes.fp16, ("onnx", "onnxruntime")),
-    "int8": Format(int8.write_int8, lambda wishes: wishes.int8 is not None, ("onnx", "onnxruntime")),
+    "int8": Format(
+        int8.write_int8, lambda wishes: wishes.int8 is not None, ("onnx", "onnxruntime"), prepare=int8.prepare
+    ),
     "ncnn": Format(ncnn_file.write_ncnn, _always, ("pnnx", "ncnn"), where_possible=True),
 }
 """Formats by the names that ``--without`` takes. One may use what those before it have left in ``ExportJob.made``."""
@@ -93,6 +101,8 @@ def write_all(job: ExportJob, chosen: Mapping[str, Format], say: Callable[[str],
     Raises:
         InputError: The student cannot be exported to one of them that is not left out then, or a file not be written.
     """
+    for one in chosen.values():
+        one.prepare(job)
     for name, one in chosen.items():
         try:
             yield from one.write(job)

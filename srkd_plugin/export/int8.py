@@ -39,6 +39,30 @@ COMPARED = 4
 """Calibration images by which a file is compared."""
 
 
+def crops_of(job: ExportJob) -> Tensor:
+    """The crops that a job's student is calibrated on, read once; see :func:`read_crops`.
+
+    Raises:
+        InputError: No images are named, or they will not do.
+    """
+    wish = job.wishes.int8
+    if wish is None or wish.calibrate is None:
+        raise InputError("--calibrate", MISSING, "INT8 needs LR images that the student was trained on", "Add it.")
+    if "crops" not in job.made:
+        job.made["crops"] = read_crops("--calibrate", wish.calibrate, job.student.channels, wish.crops, wish.tested)
+    return job.made["crops"]
+
+
+def prepare(job: ExportJob) -> None:
+    """Read the crops of a student that must be calibrated; one that was trained in INT8 needs none.
+
+    Raises:
+        InputError: See :func:`crops_of`.
+    """
+    if not isinstance(job.net, Int8Student):
+        crops_of(job)
+
+
 def write_int8(job: ExportJob) -> Iterator[Written]:
     """Write ``NAME-int8.onnx``: of a student that was trained in INT8 as it is, and of another one calibrated.
 
@@ -46,13 +70,10 @@ def write_int8(job: ExportJob) -> Iterator[Written]:
         InputError: A package is not installed, the calibration images will not do, the network has what INT8 does not
             know, or onnxruntime does not compute what the network is.
     """
-    wish = job.wishes.int8
     if isinstance(job.net, Int8Student):
         yield from _write_trained(job, job.net)
         return
-    if wish is None or wish.calibrate is None:
-        raise InputError("--calibrate", MISSING, "INT8 needs LR images that the student was trained on", "Add it.")
-    crops = read_crops("--calibrate", wish.calibrate, job.student.channels, wish.crops, wish.tested)
+    crops, wish = crops_of(job), job.wishes.int8 or Int8Wish()
     auto = AUTO in wish.float_layers
     named = tuple(name for name in wish.float_layers if name != AUTO)
     found = calibrate(job.net, crops, Int8Settings(named, AUTO_BAR if auto else None, wish.weight_bits))

@@ -68,7 +68,7 @@ def load_student(opt: Mapping[str, Any], file: Path, param_key: Optional[str] = 
         raise OptionsError("scale", scale, "a whole number from 1 is expected", "Write the network's SR factor.")
     network = as_trained(opt)
     taken = _weights_taken(file, param_key)
-    path = opt.get("path") or {}
+    path = _section(opt, "path")
     prefix = path.get("param_key_prefix_g") or "" if str(file) == path.get("pretrain_network_g") else ""
     with torch.random.fork_rng(devices=[]):
         net = build_described("network_g", network)
@@ -122,7 +122,8 @@ def facts(opt: Mapping[str, Any], options: Path, weights: Path, param_key: str) 
         param_key: What :func:`load_student` says of the weights.
     """
     iteration = re.fullmatch(r"net_g_(\d+)", weights.stem)
-    sets = {str(phase): section.get("name") for phase, section in (opt.get("datasets") or {}).items()}
+    sections = _section(opt, "datasets")
+    sets = {str(phase): _section(sections, phase, "datasets.").get("name") for phase in sections}
     return {
         "run": opt.get("name"),
         "weights": {"file": weights.name, "sha256": sha256_of_file(weights), "key": param_key},
@@ -134,11 +135,23 @@ def facts(opt: Mapping[str, Any], options: Path, weights: Path, param_key: str) 
     }
 
 
+def _section(opt: Mapping[str, Any], key: str, where: str = "") -> Mapping[str, Any]:
+    """A section of options that may be missing or empty.
+
+    Raises:
+        OptionsError: It is something else.
+    """
+    section = opt.get(key) or {}
+    if not isinstance(section, Mapping):
+        raise OptionsError(f"{where}{key}", section, "a section is expected", "Correct it, or leave it out.")
+    return section
+
+
 def _teacher(opt: Mapping[str, Any]) -> Optional[dict[str, Any]]:
     network = opt.get("network_t")
     if not isinstance(network, Mapping):
         return None
-    named = (opt.get("path") or {}).get("pretrain_network_t")
+    named = _section(opt, "path").get("pretrain_network_t")
     file = Path(named) if isinstance(named, str) else None
     sha256 = sha256_of_file(file) if file is not None and file.is_file() else None
     return {"type": network.get("type"), "file": file and file.name, "sha256": sha256}

@@ -17,6 +17,7 @@ from torch import nn
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.utils.building import first_line
+from srkd_plugin.utils.extras import require
 
 OPSET = 17
 """ONNX operators' version: LayerNormalization came with it, and torch 2.0 to today's write it."""
@@ -50,8 +51,9 @@ def trace(net: nn.Module, size: tuple[int, int, int, int], free: tuple[int, ...]
         free: Dimensions of the input, of 0, 2 and 3, that the graph must leave free.
 
     Raises:
-        InputError: The network or the exporter fails; names the layer or the operator.
+        InputError: onnx is not installed; or the network or the exporter fails: names the layer or the operator.
     """
+    require("onnx", "export", "writing ONNX files")  # torch would blame the network
     found, names = Trace(), {dim: NAMES[dim] for dim in free}
     axes: dict[str, Any] = {INPUT: names, OUTPUT: {d: n if d == 0 else f"output_{n}" for d, n in names.items()}}
     # from torch 2.5 on there are two exporters, and the other one is the default some day

@@ -46,7 +46,7 @@ class Listing:
         """
         paths = [self.folder / name for name in self.files if Path(name).suffix.lower() in EXTENSIONS]
         if not paths:
-            problem = " ".join(["there are no images in it", self._in_brackets()])
+            problem = " ".join(["there are no images in it", self._in_brackets()]).rstrip()
             raise InputError(option, str(self.folder), problem, f"Known: {', '.join(EXTENSIONS)}.")
         images: dict[str, Path] = {}
         for path in sorted(paths, key=lambda path: (path.stem, path.suffix)):

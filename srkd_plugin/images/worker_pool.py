@@ -64,7 +64,7 @@ def map_images(
         Exception: What the function raises; work that was not begun is given up.
     """
     total = len(items) if total is None else total
-    with tqdm(total=total, initial=total - len(items), desc=title, disable=total < 2) as bar:
+    with tqdm(total=total, initial=total - len(items), desc=title, disable=None if total > 1 else True) as bar:
         workers = min(workers, len(items) // ITEMS_A_WORKER)
         here = workers < 2 and not isolated
         results = map(function, items) if here else _in_processes(function, items, max(workers, 1))

@@ -18,13 +18,13 @@ Network = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
+def size_multiple(net: Network, channels: int, scale: int) -> Optional[int]:
     """Find the multiple of which a network's input sides must be, by running it on small square images.
 
     A multiple m is taken if the network works on two neighbouring multiples of m: whatever divides both divides m.
 
     Args:
-        net: The network, in eval mode, on any device.
+        net: The network, in eval mode, on any device; or what runs it on the CPU in float32.
         channels: Channels of its input.
         scale: SR factor; an output of another size counts as a failure.
 
@@ -49,9 +49,9 @@ def size_multiple(net: nn.Module, channels: int, scale: int) -> Optional[int]:
     return None
 
 
-def _factor(net: nn.Module, channels: int, side: int) -> Optional[float]:
+def _factor(net: Network, channels: int, side: int) -> Optional[float]:
     """What the network multiplies a side with; None where it fails, or makes an image that is not square."""
-    like = next(net.parameters(), torch.empty(0))
+    like = next(net.parameters(), torch.empty(0)) if isinstance(net, nn.Module) else torch.empty(0)
     try:
         out = net(torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype))  # draws nothing
         height, width = out.shape[-2:]

@@ -55,7 +55,12 @@ def read_crops(
     rng, keys = np.random.default_rng(seed), images.keys()
     chosen = sorted(rng.choice(len(keys), min(count, len(keys)), replace=False))
     if len(chosen) < FEWEST:
-        raise InputError(option, str(folder), f"{len(chosen)} images are too few; some are held back", REMEDY)
+        raise InputError(
+            option,
+            str(folder),
+            f"{len(chosen)} images are too few: at least {FEWEST} are needed, and some are held back",
+            REMEDY,
+        )
     names = [keys[index] for index in chosen]
     _refuse_tested(option, _Some(images, names), tested)
     read = [_read(option, images, key, channels) for key in names]
@@ -63,6 +68,10 @@ def read_crops(
         raise InputError(option, str(folder), "its images are gray, and the network takes RGB", REMEDY)
     side = min(SIDE, *(min(image.shape[:2]) for image in read))
     crops = [_crop(image, side, rng) for image in read]
+    if all(crop.min() == crop.max() for crop in crops):
+        raise InputError(
+            option, str(folder), "its crops are of one value each: ranges cannot be read from them", REMEDY
+        )
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 

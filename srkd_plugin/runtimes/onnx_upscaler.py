@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.networks.padding import run_padded
+from srkd_plugin.networks.padding import run_padded, size_multiple
 from srkd_plugin.runtimes.upscaler import check_images
 from srkd_plugin.utils.extras import require
 
@@ -40,6 +40,7 @@ class OnnxUpscaler:
         runtime = require("onnxruntime", "export", "running ONNX files")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 4  # what fails is raised, too
         content = model if isinstance(model, bytes) else model.read_bytes()
         shown = "the model" if isinstance(model, bytes) else str(model)
         try:
@@ -57,6 +58,9 @@ class OnnxUpscaler:
         batch, channels, height, width = inputs[0].shape
         self._one_by_one = isinstance(batch, int)
         self.channels = channels if isinstance(channels, int) else 3
+        if isinstance(height, int) != isinstance(width, int):
+            problem = f"its input is {inputs[0].shape}, where NCHW is expected, with both sides fixed or both free"
+            raise InputError("--model", shown, problem, "Give a file that srkd export wrote.")
         self.fixed_size: Optional[tuple[int, int]] = (
             (height, width) if isinstance(height, int) and isinstance(width, int) else None
         )
@@ -66,6 +70,8 @@ class OnnxUpscaler:
         self.multiple = _number(stated.get("size_multiple")) or 1
         """What it sees of an image begins at a multiple of this."""
         self.scale = self._find_scale(shown)
+        if self.fixed_size is None and "size_multiple" not in stated:  # a file of others
+            self.multiple = size_multiple(self._run_in_torch, self.channels, self.scale) or 1
 
     def _find_scale(self, shown: str) -> int:
         h, w = self.fixed_size or (-(-PROBE // self.multiple) * self.multiple,) * 2
@@ -98,4 +104,7 @@ class OnnxUpscaler:
         if self.multiple == 1:
             return self._run(lq)
         image = torch.from_numpy(np.ascontiguousarray(lq))
-        return run_padded(lambda x: torch.from_numpy(self._run(x.numpy())), image, self.multiple, self.scale).numpy()
+        return run_padded(self._run_in_torch, image, self.multiple, self.scale).numpy()
+
+    def _run_in_torch(self, lq: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self._run(lq.numpy()))

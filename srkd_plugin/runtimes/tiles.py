@@ -125,8 +125,12 @@ def tiles_for(upscaler: Upscaler, tile: Optional[int] = None, overlap: Optional[
         overlap: LQ pixels; None: the receptive field.
 
     Raises:
-        InputError: Tiles are asked for, the model sees the whole image, and no overlap is given.
+        InputError: The model is not one of RGB or gray images; or tiles are asked for, it sees the whole image, and no
+            overlap is given.
     """
+    if upscaler.channels not in (1, 3):
+        problem = f"it takes images of {upscaler.channels} channels"
+        raise InputError("--model", upscaler.name, problem, "Give a model of RGB or gray images.")
     size = _fixed_size(upscaler)
     if tile == 0 and size is None:
         return Tiles(upscaler, None, 0)

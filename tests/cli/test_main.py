@@ -194,6 +194,8 @@ def test_a_wheel_has_the_command_and_the_options_files_and_no_developer_tools(tm
         (["cache", "info", ""], "the path is empty"),
         (["teacher", "verify", "-opt", "{tmp}/file", "--device", "9"], "'9' is no device"),
         (["cache", "make", "-opt", "{tmp}/file", "--device", "x"], "'x' is no device"),
+        (["upscale", "--model", "{tmp}/file", "a", "b", "--device", "cuda:99"], "torch finds no cuda:99 here"),
+        (["upscale", "--model", "{tmp}/file", "a", "b", "--device", "xpu:99"], "torch finds no xpu:99 here"),
         (["compare", "--gt", "{tmp}", "--lq", "{tmp}", "--scale", "0"], "--scale"),
     ],
 )

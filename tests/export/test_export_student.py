@@ -447,6 +447,29 @@ def test_modules_can_be_imported_first(module):
     tiny.run_ok("-W", "error::RuntimeWarning", "-c", f"import srkd_plugin.export.{module}", cwd=tiny.PROJECT)
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"path": "x"}, "error: path = 'x': a section is expected"),
+        ({"datasets": ["train"]}, "error: datasets = ['train']: a section is expected"),
+        ({"datasets": {"train": "x"}}, "error: datasets.train = 'x': a section is expected"),
+        ({"name": 7}, "error: name = 7: it names the files"),
+    ],
+)
+def test_options_that_are_not_sections_are_one_line(student, changes, line, capsys):
+    opt = yaml.safe_load((student / "o.yml").read_text())
+    (student / "o.yml").write_text(yaml.safe_dump({**opt, **changes}))
+    assert main(["export", "-opt", "o.yml", "--weights", "net_g_7.pth", "--out", "out"]) == 2
+    assert capsys.readouterr().err.startswith(line) and not (student / "out").exists()
+
+
+def test_empty_sections_are_as_none(student):
+    opt = yaml.safe_load((student / "o.yml").read_text())
+    (student / "o.yml").write_text(yaml.safe_dump({**opt, "path": None, "datasets": {"train": None}}))
+    export_student(request(student, wishes={"without": ("onnx", "ncnn")}), say=lambda line: None)
+    assert json.loads((student / "out/card.json").read_text())["data"] == {"train": None}
+
+
 def test_int8_is_not_calibrated_on_the_sets_of_the_card(student):
     hr, lr = write_pairs(student / "photos", 4, h=64, w=64)
     wishes = {"int8": Int8Wish(calibrate=lr)}

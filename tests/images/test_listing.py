@@ -21,7 +21,7 @@ def folder(tmp_path):
 def test_a_folder_is_listed_by_stem(folder):
     listing = list_folder("--gt", folder)
     assert listing.images("--gt") == {"p0": folder / "p0.png", "p1": folder / "p1.png"}
-    with pytest.raises(InputError, match=r"--gt = .*no images in it"):
+    with pytest.raises(InputError, match=r"--gt = .*no images in it\. Known: "):
         list_folder("--gt", folder / "sub.png").images("--gt")
     with pytest.raises(InputError, match="a file, not a folder"):
         list_folder("--gt", folder / "p0.png")

@@ -1,5 +1,7 @@
 """Profiles of options files; how long something takes is never asked."""
 
+import sys
+
 import pytest
 from tiny import STUDENT, TEACHER
 
@@ -103,6 +105,17 @@ def test_what_cannot_run_a_network_is_a_note(monkeypatch):
     line = "student not timed in ncnn: package = 'ncnn': running it needs it. Install it."
     assert found.notes == (line, line.replace("student", "teacher"))
     assert f"- {line}" in report.markdown(found)
+
+
+def test_without_onnx_a_note_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setattr(
+        timed_models,
+        "RUNTIMES",
+        {name: timed_models.RUNTIMES[name] for name in ("torch float32", "onnxruntime float32")},
+    )
+    (note,) = profile({"scale": 2, "network_g": STUDENT}, TIMED).notes
+    assert note.startswith("student not timed in onnxruntime float32: package = 'onnx': ") and "pip install" in note
 
 
 def test_large_networks_are_timed_on_smaller_images():

@@ -57,8 +57,9 @@ def fill(folder, shape, count=5, value=100):
     [
         (lambda root: root, "no images|no image"),
         (lambda root: root / "nowhere", "not there|no such|does not exist"),
-        (lambda root: fill(root, (30, 30, 3), 3), "3 images are too few"),
+        (lambda root: fill(root, (30, 30, 3), 3), "3 images are too few: at least 4 are needed"),
         (lambda root: fill(root, (30, 30)), "its images are gray, and the network takes RGB"),
+        (lambda root: fill(root, (30, 30, 3)), "its crops are of one value each"),
         (lambda root: fill(root, (30, 9, 3)), "it is 30x9, and calibration needs 16x16"),
     ],
 )

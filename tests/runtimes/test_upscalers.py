@@ -9,6 +9,7 @@ from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.student_file import StudentFile, write_student
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
 from srkd_plugin.runtimes.opening import open_model
+from srkd_plugin.runtimes.tiles import tiles_for
 from srkd_plugin.runtimes.torch_upscaler import TorchUpscaler
 
 NETWORK = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2}
@@ -52,3 +53,51 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         open_model(tmp_path / "a.txt")
     with pytest.raises(InputError, match="onnxruntime cannot load it"):
         OnnxUpscaler(tmp_path / "a.onnx")
+
+
+def model_of_others(file, shape, *, blocks=1, dtype="FLOAT"):
+    """An ONNX file without metadata that enlarges x2, and takes sides of multiples of ``blocks``."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, kind = onnx.helper, getattr(onnx.TensorProto, dtype)
+    size = onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "size")
+    nodes = [
+        make.make_node("SpaceToDepth", ["my image"], ["deep"], blocksize=blocks),
+        make.make_node("DepthToSpace", ["deep"], ["same"], blocksize=blocks),
+        make.make_node("Resize", ["same", "", "size"], ["out"], mode="nearest"),
+    ]
+    given = make.make_tensor_value_info("my image", kind, shape)
+    found = make.make_tensor_value_info("out", kind, [None] * 4)
+    graph = make.make_graph(nodes, "g", [given], [found], [size])
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), file)
+    return file
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16"])
+def test_files_of_others_upscale_images_of_any_size(tmp_path, dtype):
+    """They state no multiple; it is found."""
+    model = open_model(model_of_others(tmp_path / "m.onnx", ["n", 3, "h", "w"], blocks=4, dtype=dtype))
+    assert (model.scale, model.channels, model.multiple) == (2, 3, 4)
+    lq = np.random.default_rng(0).random((2, 3, 17, 23), np.float32)
+    found = tiles_for(model)(lq)
+    assert found.dtype == np.float32
+    assert np.allclose(found, lq.repeat(2, axis=2).repeat(2, axis=3), atol=0 if dtype == "FLOAT" else 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        (
+            [1, 3, "h", 16],
+            r"its input is \[1, 3, 'h', 16\], where NCHW is expected, with both sides fixed or both free",
+        ),
+        ([1, 4, "h", "w"], "it takes images of 4 channels"),
+        ([4, 3, "h", "w"], "it fails on an image of 16x16"),
+        (["n", "h", "w", 3], "where NCHW is expected"),
+    ],
+)
+def test_files_of_others_that_do_not_take_images(tmp_path, shape, problem, capfd):
+    with pytest.raises(InputError, match=problem) as error:
+        tiles_for(open_model(model_of_others(tmp_path / "m.onnx", shape)))
+    assert error.value.key == "--model" and "\n" not in str(error.value)
+    assert capfd.readouterr().err == "", "onnxruntime says nothing besides"
