@@ -11,17 +11,23 @@ import tiny
 import torch
 from basicsr.archs import build_network
 
+from srkd_plugin.cli.main import main
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.distill.targets.several import mean_of, nearest_to
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.preflight import describe_run, run_checks
 from srkd_plugin.preflight.resume import compare_with_state
+from srkd_plugin.teacher_cache.matches_run import teacher_identity
+from srkd_plugin.teacher_cache.store import CacheReader
 from srkd_plugin.teacher_cache.teacher_cache_dataset import TeacherCacheDataset
 from srkd_plugin.training.resume_record import make_record
 
 SECOND = {**tiny.STUDENT, "num_feat": 10, "num_block": 1}
 """Another architecture than ``tiny.TEACHER``."""
+
+
+ONE_CACHE = {"datasets": {"train": {"type": "PairedImageDataset"}}}
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +157,31 @@ def test_cached_teachers_are_combined_as_live_ones(opt, cache, second_cache, nam
     both = list(images.values())
     expected = (both[0] + both[1]) / 2 if combine == "mean" else nearest_to(given["gt"], both)
     torch.testing.assert_close(targets(opt, given), expected, rtol=0, atol=1e-6)
+
+
+def test_the_cache_of_one_of_the_teachers_is_made_from_the_same_options_file(opt, tmp_path, capsys):
+    with_caches(opt, second=tmp_path / "second.lmdb")
+    file = str(tiny.write_options(opt, tmp_path / "several.yml"))
+    assert main(["cache", "make", "-opt", file, "--teacher", "second", "--device", "cpu"]) == 0
+    section = {"network_t": opt["teachers"]["second"]["network_t"], "path": {**opt["path"]}}
+    weights = opt["teachers"]["second"]["pretrain_network_t"]
+    section["path"].update(pretrain_network_t=weights, param_key_t="params_ema")
+    alone = reader.read_plugin_sections({**{k: v for k, v in opt.items() if k != "teachers"}, **section, **ONE_CACHE})
+    assert CacheReader("cache", tmp_path / "second.lmdb").info.teacher == teacher_identity(alone)
+    run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))
+    capsys.readouterr()
+    for flags, says in (
+        ([], "error: --teacher is missing: the options have several teachers. Name one of: first, second."),
+        (["--teacher", "secnd"], "error: --teacher = 'secnd': there is no such teacher. Did you mean 'second'?"),
+        (["--teacher", "first"], "error: --out = None: the options have no TeacherCacheDataset to say where"),
+    ):
+        assert main(["cache", "make", "-opt", file, *flags]) == 2
+        assert capsys.readouterr().err.startswith(says)
+    single = str(tiny.write_options({**tiny.distill_options(tmp_path, None), "name": "one"}, tmp_path / "one.yml"))
+    assert main(["cache", "make", "-opt", single, "--teacher", "a"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: --teacher = 'a': the options have no section teachers. Remove it."
+    )
 
 
 def train(model, steps):
