@@ -43,6 +43,7 @@ from srkd_plugin.options.key_names import own_keys, refuse_near_ours
 from srkd_plugin.options.network_arguments import read_network
 from srkd_plugin.options.registered_names import model_types, registered_name
 from srkd_plugin.options.run_options import RunOptions, read_stock
+from srkd_plugin.options.stock_datasets import with_sizes
 from srkd_plugin.options.student import read_student
 from srkd_plugin.options.teachers import read_teachers
 from srkd_plugin.options.terms import read_terms
@@ -119,7 +120,7 @@ def read(opt: Mapping[str, Any]) -> RunOptions:
 def _read(opt: Mapping[str, Any]) -> RunOptions:
     ours = is_ours(opt)
     plugin = read_plugin_sections(opt) if ours else sections.PluginOptions(train_set=_train_set(opt))
-    stock, warnings = read_stock(opt)
+    stock, warnings = read_stock(opt if ours else with_sizes(opt))
     options = RunOptions(opt, ours, plugin, stock)
     options.warn(warnings)
     return options

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Optional
 
 from pydantic import AfterValidator, Field, model_validator
 
 from srkd_plugin.options.stock_types import Positive, StockSection, added
+
+PAIRS = "PairedImageDataset"
+"""BasicSR's data set of GT and LQ images; of its data sets for images, it alone cannot do without a ``scale``."""
 
 PerChannel = Annotated[list[float], Field(min_length=1, max_length=3)]
 
@@ -85,3 +89,19 @@ class TrainSet(DataSet):
         if self.persistent_workers and self.num_worker_per_gpu == 0:
             raise ValueError("persistent_workers: true wants num_worker_per_gpu of 1 or more")
         return self
+
+
+def with_sizes(opt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of a stock run, with a ``scale`` and ``gt_size`` of 1 where its model and data sets need neither.
+
+    Generative models as StyleGAN2Model have none. SRModel and data sets of pairs do not get them: there a key that is
+    missing is a mistake.
+    """
+    sets = opt.get("datasets")
+    if not isinstance(sets, Mapping) or opt.get("model_type") == "SRModel":
+        return opt
+    sections = {phase: section for phase, section in sets.items() if isinstance(section, Mapping)}
+    if any(section.get("type") == PAIRS for section in sections.values()):
+        return opt
+    train = {"train": {"gt_size": 1, **sections["train"]}} if "train" in sections else {}
+    return {"scale": 1, **opt, "datasets": {**sets, **train}}

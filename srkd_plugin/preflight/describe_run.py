@@ -57,7 +57,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "purpose": "testing" if options is None else "training",
         "model_type": opt.get("model_type"),
         "of_this_plugin": reader.is_ours(opt),
-        "scale": opt["scale"],
+        "scale": opt.get("scale"),
         "student": describe_network("network_g", opt["network_g"], opt["path"].get("pretrain_network_g")),
         "student_opened_by": opened_by(opt["network_g"]),
         "teacher": None if options is None or not options.is_ours else find_source(options).describe(),
@@ -96,7 +96,7 @@ def _training(options: RunOptions) -> dict[str, Any]:
         "iterations": stock.train.total_iter,
         "images_a_gpu": stock.train_set.batch_size_per_gpu,
         "batches_per_step": options.ours.accumulation.accumulate,
-        "gt_size": stock.train_set.gt_size,
+        "gt_size": options.raw["datasets"]["train"].get("gt_size"),
         "optimizer": stock.optim_g.type,
         "lr": stock.optim_g.lr,
         "scheduler": stock.scheduler.type,
@@ -161,10 +161,14 @@ def _folder(opt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _scale(scale: Optional[int]) -> str:
+    return "" if scale is None else f", x{scale}"
+
+
 def lines(facts: Mapping[str, Any]) -> list[str]:
     """The facts of :func:`describe`, for people."""
     own = "" if facts["of_this_plugin"] else "; it names nothing of srkd_plugin: a stock BasicSR run"
-    text = [f"{facts['name']}: {facts['purpose']}, {facts['model_type']}, x{facts['scale']}{own}"]
+    text = [f"{facts['name']}: {facts['purpose']}, {facts['model_type']}{_scale(facts['scale'])}{own}"]
     for role in ("student", "teacher"):
         net = facts[role]
         if net is not None:
@@ -193,10 +197,11 @@ def _network_line(facts: Mapping[str, Any]) -> str:
 
 def _training_lines(facts: Mapping[str, Any]) -> list[str]:
     train, disk = facts["training"], facts["disk"]
+    crops = "" if train["gt_size"] is None else f"gt_size {train['gt_size']}, "
     batches = "" if train["batches_per_step"] == 1 else f" times {train['batches_per_step']} batches per step"
     text = [
         f"training: {train['iterations']:,} iterations, {train['images_a_gpu']} images per GPU{batches}, "
-        f"gt_size {train['gt_size']}, {train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
+        f"{crops}{train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
         f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
     ]
     for term in facts["terms"]:

@@ -134,3 +134,25 @@ def test_a_stock_file_that_would_not_train(look, data, section, key, value, says
     code, printed = look(opt)
     assert (code, len(printed.err.splitlines())) == (2, 1)
     assert says in printed.err
+
+
+def test_a_stock_file_of_a_generative_model_has_no_scale(look, tmp_path, data):
+    opt = tiny.stock_options(data)
+    opt["network_g"] = {"type": "StyleGAN2Generator", "out_size": 8, "num_style_feat": 8, "num_mlp": 1}
+    opt["network_d"] = {"type": "StyleGAN2Discriminator", "out_size": 8}
+    opt["model_type"] = "StyleGAN2Model"
+    train = {"name": "faces", "type": "FFHQDataset", "dataroot_gt": str(data / "HR"), "io_backend": {"type": "disk"}}
+    loader = {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2, "use_hflip": True}
+    opt["datasets"] = {"train": {**train, **loader, "mean": [0.5] * 3, "std": [0.5] * 3}}
+    del opt["scale"], opt["train"]["pixel_opt"]
+    code, printed = look(opt)
+    assert code == 0, printed.err
+    assert "StyleGAN2Model; it names nothing" in printed.out and "gt_size" not in printed.out
+
+
+@pytest.mark.parametrize("model_type", ["SRModel", "ESRGANModel"])
+def test_a_stock_file_of_pairs_has_a_scale(look, data, model_type):
+    opt = {**tiny.stock_options(data), "model_type": model_type}
+    del opt["scale"]
+    code, printed = look(opt)
+    assert code == 2 and "scale is missing: it is required" in printed.err
