@@ -77,7 +77,7 @@ def write_int8(job: ExportJob) -> Iterator[Written]:
     auto = AUTO in wish.float_layers
     named = tuple(name for name in wish.float_layers if name != AUTO)
     found = calibrate(job.net, crops, Int8Settings(named, AUTO_BAR if auto else None, wish.weight_bits))
-    content = to_onnx(found.net, properties(job))
+    content = to_onnx(found.net, properties(job, "INT8"))
     compared = compare(OnnxUpscaler(content), found.net, crops)
     path = job.path("-int8.onnx")
     write_atomically(path, content)
@@ -86,7 +86,7 @@ def write_int8(job: ExportJob) -> Iterator[Written]:
 
 
 def _write_trained(job: ExportJob, net: Int8Student) -> Iterator[Written]:
-    content = to_onnx(net, properties(job))
+    content = to_onnx(net, properties(job, "INT8"))
     compared = compare(OnnxUpscaler(content), net, _smooth_images(job.student.channels))
     path = job.path("-int8.onnx")
     write_atomically(path, content)
@@ -159,4 +159,4 @@ def _notes(found: Calibrated, wish: Int8Wish, crops: Tensor) -> Sequence[str]:
 
 
 def _open(path: Path) -> OnnxUpscaler:
-    return OnnxUpscaler(path, name="onnxruntime INT8")
+    return OnnxUpscaler(path)

@@ -146,11 +146,12 @@ def images(job: ExportJob, sizes: Sequence[tuple[int, ...]]) -> list[np.ndarray]
     return made
 
 
-def properties(job: ExportJob) -> dict[str, object]:
+def properties(job: ExportJob, precision: str = "float32") -> dict[str, object]:
     """Facts that every ONNX file of a student has as its metadata."""
     found = {
         "scale": job.student.scale,
         "architecture": job.student.network["type"],
+        "precision": precision,
         "size_multiple": job.multiple,
         "receptive_field": job.receptive_field,  # by which srkd upscale lets its tiles overlap
         "name": job.name,

@@ -39,6 +39,9 @@ def half(content: bytes) -> bytes:
     onnx = require("onnx", "export", "writing ONNX files")
     converter = require("onnxruntime.transformers.float16", "export", "writing float16 files")
     model = converter.convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
+    for one in model.metadata_props:
+        if one.key == "precision":
+            one.value = "float16"
     _sort_nodes(model.graph)  # the converter puts the casts of input and output last
     return checked(model)
 

@@ -16,6 +16,7 @@ from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
 from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
@@ -102,7 +103,23 @@ def _training(options: RunOptions) -> dict[str, Any]:
         "scheduler": stock.scheduler.type,
         "ema_decay": stock.train.ema_decay,
         "precision": options.ours.amp.precision,
+        "also": _also(options.ours),
     }
+
+
+def _also(ours: PluginOptions) -> list[str]:
+    """What trains otherwise than a student of BasicSR's does, a line each."""
+    lines, samples, quantize = [], ours.samples, ours.quantize
+    if ours.student.reparameterize:
+        lines.append("student: 3x3 convolutions train as branches, and are saved as plain ones")
+    if samples.adds_inputs:
+        zoomed = f"{samples.zoom_in} zoomed-in blocks per image" if samples.zoom_in else ""
+        lines.append(f"samples: {', '.join(filter(None, [zoomed, 'zoomed-out crops' if samples.zoom_out else '']))}")
+    if quantize is not None:
+        freeze = "never" if quantize.freeze is None else f"after {quantize.freeze:,}"
+        phases = f"ranges follow batches for {quantize.observe:,} iterations, scales stay {freeze}"
+        lines.append(f"INT8: {phases}; checkpoints are Int8Student's, for srkd test and srkd export")
+    return lines
 
 
 def _terms(options: RunOptions) -> list[dict[str, Any]]:
@@ -204,6 +221,7 @@ def _training_lines(facts: Mapping[str, Any]) -> list[str]:
         f"{crops}{train['optimizer']} with lr {train['lr']}, {train['scheduler']}, "
         f"EMA {train['ema_decay'] or 'off'}, {train['precision']}"
     ]
+    text += train["also"]
     for term in facts["terms"]:
         weight = f"weight {term['weight']}" if term["weight"] is not None else "no loss_weight"
         if term.get("balance") is not None:

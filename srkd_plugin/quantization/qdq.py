@@ -55,7 +55,8 @@ def to_onnx(
 
 
 def _ends(onnx: Any, net: Int8Network, names: tuple[str, str]) -> tuple[list[Any], list[Any]]:
-    shapes = (("batch", net.steps.channels, "height", "width"), ("batch", None, None, None))
+    channels = net.steps.channels
+    shapes = (("batch", channels, "height", "width"), ("batch", channels, "output_height", "output_width"))
     ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in zip(names, shapes)]
     return ends[:1], ends[1:]
 

@@ -28,15 +28,13 @@ class OnnxUpscaler:
     Args:
         model: The file, or its content.
         threads: Threads of one operator; None: as many as onnxruntime likes.
-        name: See :class:`~srkd_plugin.runtimes.upscaler.Upscaler`.
+        name: See :class:`~srkd_plugin.runtimes.upscaler.Upscaler`; None: as the file states its precision.
 
     Raises:
         InputError: onnxruntime is not installed; or the file is not such a model.
     """
 
-    def __init__(
-        self, model: Union[Path, bytes], threads: Optional[int] = None, name: str = "onnxruntime float32"
-    ) -> None:
+    def __init__(self, model: Union[Path, bytes], threads: Optional[int] = None, name: Optional[str] = None) -> None:
         runtime = require("onnxruntime", "export", "running ONNX files")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
@@ -52,7 +50,6 @@ class OnnxUpscaler:
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
             problem = "it has not one image as its input and one as its output"
             raise InputError("--model", shown, problem, "Give a file that srkd export wrote.")
-        self.name = name
         self._input = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
         batch, channels, height, width = inputs[0].shape
@@ -65,6 +62,7 @@ class OnnxUpscaler:
             (height, width) if isinstance(height, int) and isinstance(width, int) else None
         )
         stated = self._session.get_modelmeta().custom_metadata_map
+        self.name = name or f"onnxruntime {stated.get('precision', 'float32')}"
         self.receptive_field = _number(stated.get("receptive_field"))
         """LQ pixels to each side, if the file states it."""
         self.multiple = _number(stated.get("size_multiple")) or 1

@@ -88,6 +88,7 @@ def test_the_onnx_file_says_what_it_is(student):
     model = onnx.load(student / "out/stu-x2.onnx")
     facts = {one.key: one.value for one in model.metadata_props}
     assert (facts["scale"], facts["architecture"], facts["size_multiple"]) == ("2", "EDSR", "1")
+    assert open_model(student / "out/stu-x2.onnx").name == "onnxruntime float32"
     assert [one.version for one in model.opset_import if one.domain == ""] == [17]
     (given,), (made,) = model.graph.input, model.graph.output
     assert (given.name, made.name) == ("input", "output")

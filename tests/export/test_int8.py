@@ -44,6 +44,9 @@ def test_a_student_is_exported_to_int8(student, data, capsys):
     with torch.no_grad():
         off = torch.from_numpy(upscaler(lq.numpy())) - net(lq).clamp(0, 1)
     assert upscaler.scale == 2 and off.square().mean() < 1e-3
+    assert upscaler.name == "onnxruntime INT8"
+    made = onnx.load(folder / "out/stu-x2-int8.onnx").graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in made] == ["batch", 3, "output_height", "output_width"]
 
 
 def test_named_layers_stay_float(student, data, capsys):

@@ -33,8 +33,9 @@ def installed(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     source = root / "source"
     shutil.copytree(tiny.PROJECT / "srkd_plugin", source / "srkd_plugin", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(tiny.PROJECT / "options", source / "options")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("options", "docs"):
+        shutil.copytree(tiny.PROJECT / name, source / name)
+    for name in ("setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"):
         shutil.copy(tiny.PROJECT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
     python = root / "venv/bin/python"

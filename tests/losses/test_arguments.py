@@ -17,6 +17,7 @@ def two_layers(x):
 
 
 FUNCTIONS = {
+    "confidence_l1_loss": lambda s, t, **more: losses.confidence_l1_loss(s, t, torch.zeros_like(s), **more),
     "contrastive_loss": lambda s, t, **more: losses.contrastive_loss(s, t, **more),
     "feature_loss": lambda s, t, **more: losses.feature_loss([s], [t], **more),
     "local_selective_feature_loss": lambda s, t, **more: losses.local_selective_feature_loss(s, t, [s], [t], **more),
@@ -26,7 +27,7 @@ FUNCTIONS = {
     ),
 }
 CALLS = pytest.mark.parametrize("call", FUNCTIONS.values(), ids=FUNCTIONS)
-WITH_EPS = [name for name in FUNCTIONS if name != "feature_loss"]
+WITH_EPS = [name for name in FUNCTIONS if name not in ("confidence_l1_loss", "feature_loss")]
 
 
 def images(seed, dtype=torch.float32, shape=SHAPE):

@@ -8,6 +8,25 @@ import tiny
 from srkd_plugin.images import find_pairs, lmdb_store
 
 
+def test_what_trains_otherwise_is_a_line_each(data, teacher_file, tmp_path):
+    from srkd_plugin.basicsr_patches.parse_options import parse_without_running
+    from srkd_plugin.preflight.describe_run import describe, lines
+
+    def said(student, train):
+        opt = tiny.distill_options(data, teacher_file)
+        opt["student"] = student
+        opt["train"].update(train)
+        file = tiny.write_options(opt, tmp_path / "o.yml")
+        found = lines(describe({**parse_without_running(file, tmp_path, True), "auto_resume": False}))
+        return [line for line in found if line.startswith(("student: 3x3", "samples: ", "INT8: "))]
+
+    assert said({}, {}) == []
+    assert said({"reparameterize": True}, {"samples": {"zoom_in": 2, "zoom_out": True}}) == [
+        "student: 3x3 convolutions train as branches, and are saved as plain ones",
+        "samples: 2 zoomed-in blocks per image, zoomed-out crops",
+    ]
+
+
 def test_each_folder_and_lmdb_is_listed_once(data, teacher_file, cache, tmp_path, monkeypatch):
     from srkd_plugin.basicsr_patches.parse_options import parse_without_running
     from srkd_plugin.preflight.describe_run import describe, lines
