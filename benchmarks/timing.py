@@ -11,7 +11,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from srkd_plugin.profiling.timing import Spread, Step, Timer, interleaved, ratios, wall_timer
+from srkd_plugin.utils.timing import Spread, Step, Timer, interleaved, ratios, wall_timer
 
 __all__ = ["Spread", "Step", "Timer", "interleaved", "ratios", "wall_timer"]  # and what is defined here
 

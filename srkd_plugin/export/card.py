@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from srkd_plugin.export.card_page import page
 from srkd_plugin.export.job import ExportJob, Written
 from srkd_plugin.runtimes.upscaler import Upscaler
 from srkd_plugin.utils.files import sha256_of_file, write_atomically, write_json
+from srkd_plugin.utils.timing import interleaved, wall_timer
 
 PACKAGES = ("onnx", "onnxruntime", "pnnx", "ncnn")
 """Optional packages whose versions are on the card."""
@@ -72,13 +73,8 @@ def _as_json(figures: Figures) -> dict[str, Any]:
 def _latency(runners: Mapping[str, Upscaler], channels: int) -> dict[str, Any]:
     """Medians of interleaved runs with the runtimes' own numbers of threads, and their ratios to the first one."""
     lq = np.random.default_rng(0).random((1, channels, *TIMED), np.float32)
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(ROUNDS + 1):
-        for name, upscaler in runners.items():
-            start = time.perf_counter()
-            upscaler(lq)
-            if turn:  # the first one warms up
-                seconds[name].append(time.perf_counter() - start)
+    steps = {name: partial(upscaler, lq) for name, upscaler in runners.items()}
+    seconds = interleaved(steps, ROUNDS, warm_up=1, timer=wall_timer)
     medians = {name: median(times) for name, times in seconds.items()}
     first = next(iter(medians.values()))
     ratios = {name: round(value / first, 3) for name, value in medians.items()}

@@ -18,7 +18,7 @@ from srkd_plugin.networks.receptive_field import receptive_field
 from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.profiling.network_cost import Cost, cost_of, parameter_count
 from srkd_plugin.profiling.timed_models import TimedModel, open_everywhere, open_files, usable_threads
-from srkd_plugin.profiling.timing import Spread, Step, interleaved, wall_timer
+from srkd_plugin.utils.timing import Spread, Step, interleaved, wall_timer
 
 KEYS = {"student": "network_g", "teacher": "network_t"}
 OUTPUTS = ((1280, 720), (1920, 1080))

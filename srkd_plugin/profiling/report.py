@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from srkd_plugin.profiling.profile import Latency, NetworkProfile, Profile
-from srkd_plugin.profiling.timing import Spread
 from srkd_plugin.utils.byte_sizes import readable_size
 from srkd_plugin.utils.markdown import table
+from srkd_plugin.utils.timing import Spread
 
 PACKAGES = ("torch", "onnxruntime", "ncnn")
 

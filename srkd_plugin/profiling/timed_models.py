@@ -17,12 +17,12 @@ from srkd_plugin.export.job import ExportJob
 from srkd_plugin.export.ncnn_file import write_ncnn
 from srkd_plugin.export.onnx_file import float32_graph
 from srkd_plugin.networks.student_file import StudentFile
-from srkd_plugin.profiling.timing import Step
 from srkd_plugin.runtimes.ncnn_upscaler import NcnnUpscaler
 from srkd_plugin.runtimes.onnx_upscaler import OnnxUpscaler
 from srkd_plugin.runtimes.opening import open_model
 from srkd_plugin.runtimes.torch_upscaler import TorchUpscaler
 from srkd_plugin.runtimes.upscaler import Upscaler
+from srkd_plugin.utils.timing import Step
 
 Opener = Callable[[Optional[int]], Upscaler]
 """Opens a model with this many threads."""

@@ -11,7 +11,7 @@ from srkd_plugin.networks.student_file import StudentFile, write_student
 from srkd_plugin.profiling import profile as profiling
 from srkd_plugin.profiling import report, timed_models
 from srkd_plugin.profiling.profile import LQ_SIZES, Wishes, profile
-from srkd_plugin.profiling.timing import Spread
+from srkd_plugin.utils.timing import Spread
 
 OPT = {"scale": 2, "network_g": STUDENT, "network_t": TEACHER}
 COUNTED = Wishes(latency=False)
