@@ -199,6 +199,16 @@ def model(opt: dict[str, Any], root: Path, seed: int = 1) -> Any:
     return build_model(opt)
 
 
+def resumed_model(opt: dict[str, Any], root: Path, iteration: int) -> Any:
+    """The model of a run that goes on from what :func:`model` saved there, begun with another seed."""
+    opt = copy.deepcopy(opt)
+    folder = root / "experiments" / opt["name"]
+    opt["path"]["pretrain_network_g"] = str(folder / f"models/net_g_{iteration}.pth")
+    again = model(opt, root, seed=5)
+    again.resume_training(torch.load(again.checkpoints.states / f"{iteration}.state", weights_only=True))
+    return again
+
+
 def write_options(opt: dict[str, Any], path: Path) -> Path:
     """Write an options file."""
     path.write_text(yaml.safe_dump(opt, sort_keys=False))

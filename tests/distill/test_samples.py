@@ -121,10 +121,7 @@ def test_a_resumed_run_draws_the_same_inputs(opt, tmp_path):
     whole = train(tiny.model(opt, tmp_path), 1, 4)
     torch.manual_seed(0)
     train(tiny.model(opt, tmp_path), 1, 2).save(0, 2)
-    opt = copy.deepcopy(opt)
-    opt["path"]["pretrain_network_g"] = str(tmp_path / "experiments/tiny_distill/models/net_g_2.pth")
-    again = tiny.model(opt, tmp_path, seed=5)
-    again.resume_training(torch.load(again.checkpoints.states / "2.state", weights_only=False))
+    again = tiny.resumed_model(opt, tmp_path, 2)
     train(again, 3, 4)
     assert all(torch.equal(a, b) for a, b in zip(whole.net_g.parameters(), again.net_g.parameters()))
 

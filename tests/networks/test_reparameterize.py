@@ -123,10 +123,7 @@ def test_checkpoints_are_the_plain_network_and_its_average(opt, tmp_path):
 def test_a_resumed_run_goes_on_with_its_branches(opt, tmp_path):
     whole = train(tiny.model(opt, tmp_path), 1, 4)
     train(tiny.model(opt, tmp_path), 1, 2).save(0, 2)
-    opt = copy.deepcopy(opt)
-    opt["path"]["pretrain_network_g"] = str(tmp_path / "experiments/tiny_distill/models/net_g_2.pth")
-    again = tiny.model(opt, tmp_path, seed=5)
-    again.resume_training(torch.load(again.checkpoints.states / "2.state", weights_only=False))
+    again = tiny.resumed_model(opt, tmp_path, 2)
     train(again, 3, 4)
     expected, found = whole.net_g.state_dict(), again.net_g.state_dict()
     assert expected.keys() == found.keys() and any("middle" in name for name in found)
