@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import lmdb
 import tiny
 import torch
 
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.info import CacheInfo, Making
+from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
 from srkd_plugin.teacher_cache.make import make_cache
 
 
-def job(opt: dict[str, Any], out: Optional[Path], **making: Any) -> CacheJob:
-    """The making of a cache for a run's options."""
-    return CacheJob(opt, out, Making(**making), torch.device("cpu"))
+def job(opt: dict[str, Any], out: Optional[Path], shard: Optional[Shard] = None, **making: Any) -> CacheJob:
+    """The making of a cache, or of a shard of it, for a run's options."""
+    return CacheJob(opt, out, Making(**making), torch.device("cpu"), shard=shard)
 
 
 def make(data: Path, teacher: Path, out: Path, **making: Any) -> CacheInfo:
     """A cache of the tiny teacher."""
     return make_cache(job(tiny.distill_options(data, teacher), out, **making))
+
+
+def make_shards(opt: dict[str, Any], folder: Path, count: int, **making: Any) -> list[str]:
+    """All shards of a cache; their folders."""
+    folders = [folder / f"teacher_{index}.lmdb" for index in range(1, count + 1)]
+    for index, out in enumerate(folders, 1):
+        make_cache(job(opt, out, Shard(index=index, count=count), **making))
+    return list(map(str, folders))
 
 
 def stored(folder: Path) -> dict[bytes, bytes]:
@@ -33,8 +41,11 @@ def stored(folder: Path) -> dict[bytes, bytes]:
     return content
 
 
-def options(data: Path, teacher: Path, cache: Path, name: str = "tiny_cached", iters: int = 4) -> dict[str, Any]:
-    """A distillation that reads the teacher's images from a cache."""
+def options(
+    data: Path, teacher: Path, cache: Union[Path, list[str]], name: str = "tiny_cached", iters: int = 4
+) -> dict[str, Any]:
+    """A distillation that reads the teacher's images from a cache, or from the shards of one."""
     opt = tiny.distill_options(data, teacher, name, iters)
-    opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=str(cache))
+    given = cache if isinstance(cache, list) else str(cache)
+    opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=given)
     return opt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,15 @@ The options file is read, not run. A run uses the cache with, in its own options
 An interrupted run is continued by the same command. A complete cache is left alone; srkd cache repair checks it. Images
 that have changed since (e.g. a damaged one that was mended) are made again, and those gone or new dropped or added.
 Started by torchrun, the processes share the images.
+
+With --shard I/N it makes one of N parts, on machines that share nothing but the options, the weights and the images. A
+run reads them together as one cache: dataroot_teacher: [SHARD, SHARD, ...].
 """
 MAKE_EXAMPLES = """\
 srkd cache make -opt options/distill_cl_l1_cached.yml
 srkd cache make -opt options/distill_cl_l1.yml --out datasets/DIV2K/teacher.lmdb --self-ensemble
 srkd cache make -opt several.yml --teacher rcan
+srkd cache make -opt options/distill_cl_l1.yml --out teacher_2.lmdb --shard 2/4
 torchrun --nproc_per_node=4 -m srkd_plugin cache make -opt options/distill_cl_l1_cached.yml
 """
 REPAIR_HELP = """\
@@ -80,8 +85,17 @@ def _add_making(parser: Parser, repair: bool = False) -> None:
         "--tile", type=positive_int, metavar="N", help=f"side of tiles in LR pixels {told('default: no tiles')}"
     )
     parser.add_argument("--overlap", type=int, metavar="N", help=f"what a tile sees beyond {told('32')}")
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help=f"the I-th of N parts {told('default: all')}")
     add_import_flag(parser)
     parser.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Argparse type of a shard: which one, from 1, and how many there are."""
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write e.g. 1/4, 2/4, 3/4 and 4/4")
+    return int(found[1]), int(found[2])
 
 
 def _make(args: argparse.Namespace) -> int:
@@ -114,18 +128,19 @@ def _job(args: argparse.Namespace, repair: bool = False) -> CacheJob:
     from srkd_plugin.options.validate import check_section
     from srkd_plugin.parallel import torchrun
     from srkd_plugin.teacher_cache.cache_job import CacheJob, cache_folder
-    from srkd_plugin.teacher_cache.info import Making
+    from srkd_plugin.teacher_cache.info import Making, Shard
     from srkd_plugin.teacher_cache.repair import making_of
 
     given = read_options(args.opt)
     opt = choose_teacher(given, reader.read_plugin_sections(given).teachers, args.teacher)
     flags = {name: value for name in Making.model_fields if (value := getattr(args, name)) is not None}
     making = check_section(Making, f"srkd cache {args.kind}", flags)
+    shard = None if args.shard is None else Shard(index=args.shard[0], count=args.shard[1])
     if repair:
-        making = making_of(cache_folder(opt, args.out), flags)
+        making, shard = making_of(cache_folder(opt, args.out, shard), flags, shard)
     processes = torchrun.join()
     where = torch.device(args.device or (f"cuda:{processes.rank}" if torch.cuda.is_available() else "cpu"))
-    return CacheJob(opt, args.out, making, where, processes)
+    return CacheJob(opt, args.out, making, where, processes, shard)
 
 
 def _info(args: argparse.Namespace) -> int:

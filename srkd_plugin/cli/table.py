@@ -143,8 +143,9 @@ def _check_cache_flags(run: Run) -> None:
             parser.parse_args(["make", "-opt", "file", "--out", "cache", *run.cache_flags])
     except SystemExit:
         problem = " ".join(said.getvalue().split("; see")[0].removeprefix("error: ").split())
-        (cache, teacher), *_ = run.caches.items()
-        name = Path(cache).stem.removeprefix("cache_").removesuffix(f"_{teacher}")
+        (cache, which), *_ = run.caches.items()
+        name = Path(cache).stem.removeprefix("cache_")
+        name = name.removesuffix(f"_{which[1]}") if which else name
         remedy = "See srkd cache make --help."
         raise InputError(f"caches.{name}", list(run.cache_flags), problem, remedy) from None
 

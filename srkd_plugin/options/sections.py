@@ -6,9 +6,10 @@ A field's docstring is its meaning in docs/options.md (:mod:`srkd_plugin.options
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Optional, Union
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from srkd_plugin.options.network_sections import (
     CutFromSection,
@@ -75,9 +76,17 @@ class TrainSetSection(Section):
 class CacheSection(Section):
     """``datasets.train``: with ``type: TeacherCacheDataset`` the teacher's images come from ``dataroot_teacher``."""
 
-    dataroot_teacher: Union[str, dict[str, str]]
-    """The cache, as ``srkd cache make`` makes it; with several ``teachers`` a cache for each name, and those that are
-    left out run live."""
+    dataroot_teacher: Union[str, list[str], dict[str, Union[str, list[str]]]]
+    """The cache, as ``srkd cache make`` makes it, or the list of all its shards (``--shard``); with several
+    ``teachers`` that of each name, and those that are left out run live."""
+
+    @field_validator("dataroot_teacher", mode="before")
+    @classmethod
+    def _lists_paths(cls, given: object) -> object:
+        for value in given.values() if isinstance(given, Mapping) else [given]:
+            if isinstance(value, list) and not (value and all(isinstance(path, str) and path for path in value)):
+                raise ValueError("a list holds the paths of all shards of a cache")
+        return given
 
 
 class QuantizeSection(Section):

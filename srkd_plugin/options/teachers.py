@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from srkd_plugin.errors import MISSING, InputError, OptionsError, nearest
 from srkd_plugin.options.network_arguments import read_network
@@ -74,7 +74,7 @@ def with_one_teacher(opt: Mapping[str, Any], name: str, teacher: ListedTeacher) 
     }
 
 
-def caches_of(opt: Mapping[str, Any]) -> Mapping[str, str]:
+def caches_of(opt: Mapping[str, Any]) -> Mapping[str, Union[str, list[str]]]:
     """The caches of several teachers by the teacher's name; those that are not in it run live."""
     caches = _train_set(opt).get("dataroot_teacher")
     return caches if isinstance(caches, Mapping) else {}
@@ -145,7 +145,7 @@ def _check_weights(opt: Mapping[str, Any], teachers: Mapping[str, ListedTeacher]
 
 def _check_caches(opt: Mapping[str, Any], teachers: Mapping[str, ListedTeacher]) -> None:
     key, caches = "datasets.train.dataroot_teacher", _train_set(opt).get("dataroot_teacher")
-    if isinstance(caches, str):
+    if isinstance(caches, (str, list)):
         problem = f"{KEY} has {len(teachers)}, and each has a cache of its own"
         example = ", ".join(f"{name}: CACHE" for name in teachers)
         raise OptionsError(key, caches, problem, f"Write {{{example}}}; those that are left out run live.")

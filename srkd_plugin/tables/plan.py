@@ -74,16 +74,21 @@ class Run:
     stage: int = 0
 
     @property
-    def caches(self) -> dict[str, Optional[str]]:
-        """The teacher caches that the training reads, below the working directory, each with its name of several."""
+    def caches(self) -> dict[str, list[str]]:
+        """The teacher caches that the training reads, or their shards: folders below the working directory.
+
+        Each with the flags of ``srkd cache make`` that say which it is: whose of several teachers, and which shard.
+        """
         given = self.train["datasets"]["train"].get("dataroot_teacher") if self.train else None
-        return (
-            {cache: name for name, cache in given.items()}
-            if isinstance(given, Mapping)
-            else {given: None}
-            if given
-            else {}
-        )
+        by_name = given if isinstance(given, Mapping) else {None: given}
+        found: dict[str, list[str]] = {}
+        for name, named in by_name.items():
+            which = [] if name is None else ["--teacher", str(name)]
+            if isinstance(named, list):
+                found.update({c: [*which, "--shard", f"{i}/{len(named)}"] for i, c in enumerate(named, 1)})
+            elif named:
+                found[named] = which
+        return found
 
     @property
     def needs_teacher(self) -> bool:

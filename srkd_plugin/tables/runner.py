@@ -124,12 +124,11 @@ class Runner:
 
     def _make_caches(self, run: Run) -> None:
         """Make the teacher caches that a run names and that are not there, from the run's options."""
-        for cache, teacher in run.caches.items():
+        for cache, which in run.caches.items():
             if (self.root / cache).exists():
                 continue
             self._write_options(run)
             options = os.path.relpath(self._options_file(run.name), self.root)
-            which = [] if teacher is None else ["--teacher", teacher]
             command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *which, *self._import_flags()]
             gpu = self._free.get()
             try:

@@ -8,8 +8,8 @@ from srkd_plugin.utils.names import require_plain_name
 
 NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "caches": "a teacher cache"}
 """What is called by the names of a section."""
-OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op")
-"""How flags of ``srkd cache make`` begin that name its options and output (argparse takes shortened names, too)."""
+OTHERS_FLAGS = ("-o", "--o=", "--ou", "--op", "--sh")
+"""How flags of ``srkd cache make`` begin that name its options, output and shard (argparse takes short names, too)."""
 
 
 def check_names(table: Table) -> None:

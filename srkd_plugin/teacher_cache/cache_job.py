@@ -12,11 +12,11 @@ from typing import Any, Optional
 import torch
 
 import srkd_plugin
-from srkd_plugin.errors import InputError
+from srkd_plugin.errors import MISSING, InputError
 from srkd_plugin.options import reader
 from srkd_plugin.parallel.torchrun import Processes
 from srkd_plugin.teacher_cache.encoding import DTYPES
-from srkd_plugin.teacher_cache.info import CacheInfo, Making
+from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
 from srkd_plugin.teacher_cache.matches_run import teacher_identity
 from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
 from srkd_plugin.teacher_cache.store import HEADER
@@ -35,9 +35,11 @@ class CacheJob:
         making: How to make it.
         device: Where the teacher runs.
         processes: Who makes it.
+        shard: Which part of it; None: all of it.
 
     Attributes:
         folder: Where the cache is when it is complete.
+        source: The images that it is made of: those of the shard.
     """
 
     opt: Mapping[str, Any]
@@ -45,23 +47,32 @@ class CacheJob:
     making: Making
     device: torch.device
     processes: Processes = field(default_factory=Processes)
+    shard: Optional[Shard] = None
 
     def __post_init__(self, out: Optional[Path]) -> None:
         """Read the options.
 
         Raises:
-            OptionsError: The options, the weights or the images are not what is needed.
+            OptionsError: The options, the weights or the images are not what is needed, or a shard would be empty.
         """
         self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
-        self.folder = cache_folder(self.opt, out)
+        self.folder = cache_folder(self.opt, out, self.shard)
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
         self.color: Optional[str] = train_set.get("color")
         roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
-        self.source: PairSource = open_pairs({**train_set, **roots}, self.scale)
-        self.source.check_sizes()
+        self._all_images: PairSource = open_pairs({**train_set, **roots}, self.scale)
+        self._all_images.check_sizes()
+        self.source = self._all_images if self.shard is None else self._images_of(self.shard)
+
+    def _images_of(self, shard: Shard) -> PairSource:
+        keys = self._all_images.keys
+        if shard.count > len(keys):
+            problem = f"the set has {len(keys)} images, so that some shards would be empty"
+            raise InputError("--shard", str(shard), problem, f"Make at most {len(keys)} shards.")
+        return self._all_images.part(shard.indices(keys))
 
     @cached_property
     def info(self) -> CacheInfo:
@@ -69,8 +80,9 @@ class CacheJob:
         weights = Path(self.ours.path.pretrain_network_t or "").name
         return CacheInfo(
             teacher=teacher_identity(self.ours),
-            source=self.source.identity(),
+            source=self._all_images.identity(),
             making=self.making,
+            shard=self.shard,
             made_by={"srkd_plugin": srkd_plugin.__version__, "torch": torch.__version__, "weights": weights},
         )
 
@@ -85,18 +97,34 @@ class CacheJob:
         return total
 
 
-def cache_folder(opt: Mapping[str, Any], out: Optional[Path]) -> Path:
+def cache_folder(opt: Mapping[str, Any], out: Optional[Path], shard: Optional[Shard] = None) -> Path:
     """The cache's folder: ``out`` or, if that is not given, where the options say.
 
+    Args:
+        opt: The options.
+        out: What ``--out`` says.
+        shard: The part of the cache that is asked for; the options then list as many folders as there are shards.
+
     Raises:
-        InputError: Neither says it.
+        InputError: Neither says it, or the options list other shards.
     """
     if out is not None:
         return out
     if not reader.reads_cache(opt):
         problem = f"the options have no {reader.CACHE_DATASET} to say where the cache belongs"
         raise InputError("--out", None, problem, "Give --out.")
-    return Path(str(reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher))
+    named = reader.read_cache_section(opt["datasets"]["train"]).dataroot_teacher
+    if not isinstance(named, list) and shard is not None:
+        problem = f"dataroot_teacher of the options is one cache ({named})"
+        raise InputError("--shard", str(shard), problem, f"Give --out, or list {shard.count} shards in the options.")
+    if not isinstance(named, list):
+        return Path(str(named))
+    listed = f"dataroot_teacher of the options lists {len(named)} shards"
+    if shard is None:
+        raise InputError("--shard", MISSING, listed, f"Give e.g. --shard 1/{len(named)}, or --out.")
+    if shard.count != len(named):
+        raise InputError("--shard", str(shard), listed, f"Give --out, or write e.g. 1/{len(named)}.")
+    return Path(named[shard.index - 1])
 
 
 def stored_bytes(values: int) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from srkd_plugin.errors import printable
 from srkd_plugin.teacher_cache.encoding import StorageName
+
+HERE = ("in the cache", "here")
+"""How a cache, and what it should be, are called where they differ."""
 
 
 class _Part(BaseModel):
@@ -50,6 +53,28 @@ class Making(_Part):
     """The decoded LR and HR images are stored too."""
 
 
+class Shard(_Part):
+    """One of the parts of a cache that are made apart from each other, e.g. on several machines."""
+
+    index: int = Field(ge=1)
+    """Which one it is, from 1."""
+    count: int = Field(ge=1)
+    """How many there are."""
+
+    def __str__(self) -> str:
+        """Give it as ``srkd cache make --shard`` takes it, e.g. ``2/4``."""
+        return f"{self.index}/{self.count}"
+
+    def indices(self, keys: Sequence[str]) -> list[int]:
+        """Where the images of this shard are among all images: each ``count``-th by name, in the order of ``keys``.
+
+        Args:
+            keys: Those of all images of the set; their order does not matter to what is in the shard.
+        """
+        by_name = sorted(range(len(keys)), key=keys.__getitem__)
+        return sorted(by_name[self.index - 1 :: self.count])
+
+
 class CacheInfo(_Part):
     """Everything that a cache says of itself."""
 
@@ -57,6 +82,8 @@ class CacheInfo(_Part):
     teacher: TeacherIdentity
     source: SourceIdentity
     making: Making
+    shard: Optional[Shard] = None
+    """Which part of the cache it is; none: all of it. ``source`` is that of all images in any case."""
     made_by: dict[str, str] = {}
     """Software versions and the file of the weights: for people, never compared."""
     clipped: int = 0
@@ -66,22 +93,44 @@ class CacheInfo(_Part):
 
     def differences(self, other: CacheInfo) -> list[str]:
         """What tells this cache from another one."""
+        lines = self.differences_but_shard(other)
+        return lines if self.shard == other.shard else [*lines, _difference("shard", self.shard, other.shard)]
+
+    def differences_but_shard(self, other: CacheInfo, where: tuple[str, str] = HERE) -> list[str]:
+        """What tells the cache that this is of, or a part of, from that of another one.
+
+        Args:
+            other: The other one.
+            where: How this one and the other are called.
+        """
         parts = ("teacher", "source", "making")
-        return [line for part in parts for line in differences(getattr(self, part), getattr(other, part))]
+        return [line for part in parts for line in differences(getattr(self, part), getattr(other, part), where)]
+
+    def to_json(self) -> str:
+        """Give it as it is stored; earlier versions, which know no shards, read that of a whole cache."""
+        return self.model_dump_json(exclude={"shard"} if self.shard is None else None)
 
     def with_images_of(self, other: CacheInfo) -> CacheInfo:
         """The same of the images of another one, so that only what concerns every image differs."""
         images = other.source.model_dump(include={"images", "hr_sha256", "lr_sha256"})
         return self.model_copy(update={"source": self.source.model_copy(update=images)})
 
+    @property
+    def own_images(self) -> int:
+        """How many images are in it: all of the set, or those of its shard."""
+        first, step = (0, 1) if self.shard is None else (self.shard.index - 1, self.shard.count)
+        return len(range(first, self.source.images, step))
+
     def describe(self) -> str:
         """What it is and what was measured, for people."""
         making, teacher = self.making, self.teacher
         how = "self-ensemble" if making.self_ensemble else "one pass"
         tiles = f", tiles of {making.tile} + {making.overlap}" if making.tile else ""
+        images = f"{self.source.images:,} images"
+        if self.shard is not None:
+            images = f"shard {self.shard}: {self.own_images:,} of {images}"
         lines = [
-            f"{self.source.images:,} images x{self.source.scale}, {making.storage}"
-            f"{' with HR and LR' if making.with_images else ''}",
+            f"{images} x{self.source.scale}, {making.storage}{' with HR and LR' if making.with_images else ''}",
             f"teacher {teacher.network_t.get('type')}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, "
             f"{how}{tiles}",
             f"values clipped to the storage's range: {self.clipped:,}",
@@ -99,20 +148,23 @@ TITLES = {
 }
 
 
-def differences(cached: _Part, wanted: _Part) -> list[str]:
+def differences(cached: _Part, wanted: _Part, where: tuple[str, str] = HERE) -> list[str]:
     """Values in which two parts differ, a phrase for each.
 
     Args:
         cached: What the cache says.
         wanted: What it should be, of the same class.
+        where: How the two are called.
     """
     there, here = dict(_flat(cached.model_dump())), dict(_flat(wanted.model_dump()))
     names = [*there, *(name for name in here if name not in there)]
     return [
-        f"{TITLES.get(name, name)}: {_shown(there.get(name))} in the cache, {_shown(here.get(name))} here"
-        for name in names
-        if there.get(name) != here.get(name)
+        _difference(name, there.get(name), here.get(name), where) for name in names if there.get(name) != here.get(name)
     ]
+
+
+def _difference(name: str, there: Any, here: Any, where: tuple[str, str] = HERE) -> str:
+    return f"{TITLES.get(name, name)}: {_shown(there)} {where[0]}, {_shown(here)} {where[1]}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +19,9 @@ from srkd_plugin.networks.teacher import teacher_weights
 from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
+from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.teacher_cache.source_pairs import PairSource
-from srkd_plugin.teacher_cache.store import HR, LR, CacheReader, fingerprint
+from srkd_plugin.teacher_cache.store import HR, LR, fingerprint
 
 OPTION = "datasets.train.dataroot_teacher"
 SAMPLES = 8
@@ -63,7 +63,7 @@ def _with_defaults(network: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**defaults, **network}, default=str))
 
 
-def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folder: str, images: ImagePairs) -> None:
+def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folders: Folders, images: ImagePairs) -> None:
     """Check that the cache that a run's options name is that of their teacher and their images.
 
     Keys, sizes and the teacher are compared in full. Of a few entries, spread over the set, the checksum and the pixels
@@ -72,47 +72,50 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folder: str, images
     Args:
         opt: The options as BasicSR's ``parse_options`` returns them.
         ours: The plugin's sections.
-        folder: The cache.
+        folders: The cache, or all its shards.
         images: The training images, as they have been listed.
 
     Raises:
         OptionsError: It is not there, not complete, damaged, or of something else; all differences in one line.
     """
     source = PairSource(images, opt["scale"], opt["datasets"]["train"].get("color"))
-    cache = CacheReader(OPTION, Path(folder))
+    cache = OpenCache(OPTION, folders)
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with srkd cache make."
-        raise OptionsError(OPTION, folder, problem, remedy)
+        raise OptionsError(OPTION, str(cache), problem, remedy)
+    cache.require_keys(source.keys)
     _check_values(cache, source.keys)
     _check_pixels(cache, source)
 
 
-def _check_values(cache: CacheReader, keys: Sequence[str]) -> None:
+def _check_values(cache: OpenCache, keys: Sequence[str]) -> None:
     """Checksums: of all entries of a small cache, of a few of a large one."""
-    small = (cache.folder / "data.mdb").stat().st_size <= CHECKED_WHOLE
+    small = sum((part.folder / "data.mdb").stat().st_size for part in cache.parts) <= CHECKED_WHOLE
     for index in range(len(keys)) if small else _spread(len(keys)):
+        part = cache.part_of(keys[index])
         for kind in cache.kinds:
             try:
-                cache.check(kind, keys[index])
+                part.check(kind, keys[index])
             except ImageFault as fault:
                 problem, remedy = (
                     f"image {keys[index]} ({kind}): {fault}",
                     "Run srkd cache repair.",
                 )
-                raise OptionsError(OPTION, str(cache.folder), problem, remedy) from fault
+                raise OptionsError(OPTION, str(part.folder), problem, remedy) from fault
 
 
-def _check_pixels(cache: CacheReader, source: PairSource) -> None:
+def _check_pixels(cache: OpenCache, source: PairSource) -> None:
     """Whether a few entries were made from the images that the options name."""
     for index in _spread(len(source.keys)):
+        part = cache.part_of(source.keys[index])
         for kind in cache.kinds:
             side = HR if kind == HR else LR
-            if cache.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
+            if part.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
                 problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"
-                raise OptionsError(OPTION, str(cache.folder), problem, "Run srkd cache repair.")
+                raise OptionsError(OPTION, str(part.folder), problem, "Run srkd cache repair.")
 
 
 def _spread(count: int) -> list[int]:

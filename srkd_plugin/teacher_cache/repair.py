@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault
 from srkd_plugin.images.worker_pool import WorkerKilled, map_images
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.info import Making
+from srkd_plugin.teacher_cache.info import Making, Shard
 from srkd_plugin.teacher_cache.make import RunningTeacher, entries_of, refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.stale_entries import fault_of
@@ -20,12 +20,13 @@ from srkd_plugin.utils.owner import owned
 IMAGES_A_TASK = 16
 
 
-def making_of(folder: Path, flags: Mapping[str, Any]) -> Making:
-    """Read how a complete cache was made, as it says.
+def making_of(folder: Path, flags: Mapping[str, Any], shard: Optional[Shard]) -> tuple[Making, Optional[Shard]]:
+    """Read how a complete cache, or a shard of one, was made, and which one it is, as it says.
 
     Args:
         folder: The cache.
         flags: What the command was told of that, by name of the field.
+        shard: The shard that the command was told; None: it was told none.
 
     Raises:
         InputError: There is no such cache, or a flag says something else.
@@ -37,7 +38,11 @@ def making_of(folder: Path, flags: Mapping[str, Any]) -> Making:
         if value != there:
             problem = f"the cache in {folder} was made with {'none' if there is None else there}"
             raise InputError(f"--{name.replace('_', '-')}", value, problem, "Leave it out: the cache says it.")
-    return cache.info.making
+    there = cache.info.shard
+    if shard not in (None, there):
+        what = "it is a whole cache" if there is None else f"it is shard {there}"
+        raise InputError("--shard", str(shard), f"{what} ({folder})", "Leave it out: the cache says it.")
+    return cache.info.making, there
 
 
 def repair_cache(job: CacheJob) -> list[Fault]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -83,6 +84,11 @@ class PairSource:
             path = self.images.path(SIDES[side], index)
             remedy = "Run srkd prepare verify on the set."
             raise InputError(option(side), path, f"this image of it: {error}", remedy) from error
+
+    def part(self, indices: Sequence[int]) -> PairSource:
+        """Some of the pairs, in their order here."""
+        pairs = [self.images.pairs[index] for index in indices]
+        return PairSource(dataclasses.replace(self.images, pairs=pairs), self._scale, self._color)
 
     def check_sizes(self) -> None:
         """Check that every HR image is ``scale`` times its LR image.

@@ -106,7 +106,7 @@ class CacheWriter:
 
     def state(self, info: CacheInfo) -> None:
         """Store what the cache is."""
-        put_all(self._env, self.folder, [(INFO_KEY, info.model_dump_json().encode())])
+        put_all(self._env, self.folder, [(INFO_KEY, info.to_json().encode())])
 
     def keys(self, kind: str) -> set[str]:
         """The keys of the images that are stored."""

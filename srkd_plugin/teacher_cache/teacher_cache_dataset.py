@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.options import reader
 from srkd_plugin.teacher_cache.encoding import decode
-from srkd_plugin.teacher_cache.info import SourceIdentity, differences
-from srkd_plugin.teacher_cache.source_pairs import pairs_of_dataset
+from srkd_plugin.teacher_cache.info import differences
+from srkd_plugin.teacher_cache.shards import Folders, OpenCache
+from srkd_plugin.teacher_cache.source_pairs import PairSource, pairs_of_dataset
 from srkd_plugin.teacher_cache.store import HR, LR, TEACHER, CacheReader
 
 OPTION = "datasets.train.dataroot_teacher"
@@ -37,10 +37,10 @@ class TeacherCacheDataset(PairedImageDataset):
     comparison only.
 
     Args:
-        opt: PairedImageDataset's keys, and ``dataroot_teacher``, the cache, or caches by name.
+        opt: PairedImageDataset's keys, and ``dataroot_teacher``: the cache, or all its shards, or those by name.
 
     Raises:
-        OptionsError: A cache is not there or not complete, or is of other images.
+        OptionsError: A cache is not there or not complete, or is of other images; or shards are not all of one cache.
     """
 
     file_client: Any
@@ -52,7 +52,7 @@ class TeacherCacheDataset(PairedImageDataset):
         folders = given if isinstance(given, dict) else {"": given}
         source = pairs_of_dataset(self)
         self._keys = source.keys
-        self._caches = {name: _open(name, folder, source.identity()) for name, folder in folders.items()}
+        self._caches = {name: _open(name, cache, source) for name, cache in folders.items()}
         self._with_images = next((c for c in self._caches.values() if c.info.making.with_images), None)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -79,8 +79,9 @@ class TeacherCacheDataset(PairedImageDataset):
 
     def _teacher(self, views: ExitStack, name: str, index: int, size: tuple[int, ...]) -> np.ndarray:
         """A teacher's image whole, as it is stored."""
-        with self._named_errors(self._caches[name], name, index):
-            image = views.enter_context(self._caches[name].views())(TEACHER, self._keys[index])
+        part = self._caches[name].part_of(self._keys[index])
+        with self._named_errors(part, name, index):
+            image = views.enter_context(part.views())(TEACHER, self._keys[index])
             if image.shape[:2] != size:
                 raise ImageFault(f"it is {image.shape[:2]}, and HR {size}")
             return image
@@ -96,8 +97,9 @@ class TeacherCacheDataset(PairedImageDataset):
     def _pair(self, views: ExitStack, index: int) -> tuple[np.ndarray, np.ndarray]:
         """HR and LR whole, uint8."""
         if self._with_images is not None:
-            with self._named_errors(self._with_images, "", index):
-                view = views.enter_context(self._with_images.views())
+            part = self._with_images.part_of(self._keys[index])
+            with self._named_errors(part, "", index):
+                view = views.enter_context(part.views())
                 return view(HR, self._keys[index]), view(LR, self._keys[index])
         if self.file_client is None:  # as PairedImageDataset does it, in the process that reads
             self.file_client = FileClient(self.io_backend_opt.pop("type"), **self.io_backend_opt)
@@ -109,16 +111,17 @@ def _option(name: str) -> str:
     return f"{OPTION}.{name}" if name else OPTION
 
 
-def _open(name: str, folder: str, source: SourceIdentity) -> CacheReader:
+def _open(name: str, folders: Folders, source: PairSource) -> OpenCache:
     """Open a cache that must be of these images, and say in the log what it is."""
-    cache = CacheReader(_option(name), Path(folder))
-    different = differences(cache.info.source, source)
+    cache = OpenCache(_option(name), folders)
+    different = differences(cache.info.source, source.identity())
     if different:
         remedy = "Name the sets that it was made of, or make it again."
-        raise OptionsError(_option(name), folder, f"it is of other images: {'; '.join(different)}", remedy)
+        raise OptionsError(_option(name), str(cache), f"it is of other images: {'; '.join(different)}", remedy)
+    cache.require_keys(source.keys)
     making = cache.info.making
     get_root_logger().info(
-        f"Teacher cache {folder}: {making.storage}, "
+        f"Teacher cache {cache}: {making.storage}, "
         f"{'self-ensemble' if making.self_ensemble else 'single pass'}, LR and HR from "
         f"{'the cache' if making.with_images else 'their own sets'}."
     )

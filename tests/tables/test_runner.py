@@ -253,7 +253,7 @@ def test_caches_that_rows_name_are_made_once(root):
     content["methods"]["other"]["cache"] = "x8"
     machine, runs = make(root, content)
     cached = [run for run in runs if run.method == "other"]
-    assert [run.caches for run in cached] == [{"tables/t/cache_x8.lmdb": None}] * 2
+    assert [run.caches for run in cached] == [{"tables/t/cache_x8.lmdb": []}] * 2
     assert all(run.needs_teacher for run in cached)
     machine.run_all(runs)
     machine.run_all(runs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -17,7 +16,7 @@ from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.teachers import caches_of
 from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
-from srkd_plugin.teacher_cache.store import CacheReader
+from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.utils.files import sha256_of_lines
 
 
@@ -35,7 +34,9 @@ class CachedImages(TargetSource):
     def __init__(self, options: RunOptions) -> None:
         super().__init__(options)
         reader.require_network_t(options.raw)
-        self._folder = str(reader.read_cache_section(options.raw["datasets"]["train"]).dataroot_teacher)
+        given = reader.read_cache_section(options.raw["datasets"]["train"]).dataroot_teacher
+        assert not isinstance(given, dict)  # those of several teachers are not this source's
+        self._folders: Folders = given
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
@@ -46,15 +47,16 @@ class CachedImages(TargetSource):
         """Check that the cache is that of the options' teacher and images."""
         super().check(device, images)
         assert images is not None  # the data set is a PairedImageDataset
-        check_cache(self.options.raw, self.ours, self._folder, images)
+        check_cache(self.options.raw, self.ours, self._folders, images)
 
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""
-        return {**describe_teacher(self.ours), "cache": self._folder}
+        folders = [self._folders] if isinstance(self._folders, str) else self._folders
+        return {**describe_teacher(self.ours), "cache": ", ".join(folders)}
 
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""
-        info = CacheReader(OPTION, Path(self._folder)).info
+        info = OpenCache(OPTION, self._folders).info
         return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
 
     def build(self, device: torch.device) -> None:
