@@ -28,7 +28,8 @@ where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviou
 - ``build_dataloader``: stock begins the epoch anew on resume. Acts for runs with ``datasets.train.exact_resume: true``,
   too, whatever their model. SIGTERM and Ctrl-C are heard from there on.
 - ``build_model``: the model is handed the validation sets, for a validation that a killed run missed. A trainer that
-  went around the functions above is told so before its first step.
+  went around the functions above is told so before its first step. At a terminal the training has a line of progress
+  (:mod:`~srkd_plugin.basicsr_patches.progress_line`); under ``srkd train``, stock runs have it, too.
 
 A run whose options name nothing of ours, on a machine with CUDA, runs the stock functions with the stock arguments.
 """

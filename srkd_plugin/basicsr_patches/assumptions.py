@@ -122,7 +122,9 @@ ASSUMPTIONS = (
             ("CosineAnnealingRestartLR.__init__", "periods cumulative_period restart_weights eta_min"),
         )
     ),
-    Assumption(f"{BASE}.validation", "called", RESUMABLE, RESUME, "self dataloader current_iter tb_logger save_img"),
+    Assumption(
+        f"{BASE}.validation", "overridden", RESUMABLE, RESUME, "self dataloader current_iter tb_logger save_img"
+    ),
     Assumption(f"{BASE}._initialize_best_metric_results", "called", RESUMABLE, BEST, "self dataset_name"),
     Assumption(
         *(f"{BASE}._update_best_metric_result", "called", RESUMABLE, BEST), "self dataset_name metric val current_iter"

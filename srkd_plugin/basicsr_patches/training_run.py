@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 
 from basicsr.utils import get_root_logger
 
-from srkd_plugin.basicsr_patches import assumptions
+from srkd_plugin.basicsr_patches import assumptions, progress_line
 from srkd_plugin.basicsr_patches.replace import replace
 from srkd_plugin.basicsr_patches.resume import find_on_all_ranks, take_on_seed, warn
 from srkd_plugin.errors import OptionsError
@@ -175,6 +175,7 @@ def build_model(stock: Callable[..., Any], opt: dict[str, Any], *arguments: Any,
     model = stock(opt, *arguments, **more)
     if not opt.get("is_train"):
         return model
+    progress_line.attach(model, opt)
     if _current is not None and _current.opt["path"].get("experiments_root") == opt["path"].get("experiments_root"):
         _current.watch(model)
     elif reader.is_ours(opt) or reader.exact_data(opt):
@@ -195,14 +196,17 @@ def report(lacks: str, exact: bool) -> None:
 
 
 def _before(model: Any, name: str, act: Callable[[], Any]) -> None:
-    """Call ``act`` once, before the first call of a model's method."""
-    method = getattr(model, name, None)
+    """Call ``act`` once, before the first call of a model's method; after that, the method is what it was before."""
+    method, own = getattr(model, name, None), vars(model).get(name)
     if method is None:
         return
 
     def first(*arguments: Any, **more: Any) -> Any:
         if vars(model).get(name) is first:
-            delattr(model, name)
+            if own is None:
+                delattr(model, name)
+            else:
+                setattr(model, name, own)
         act()
         return method(*arguments, **more)
 

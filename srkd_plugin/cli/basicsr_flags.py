@@ -40,9 +40,10 @@ def run_pipeline(purpose: str, args: argparse.Namespace) -> int:
     """
     hand_over(args)
     from srkd_plugin.basicsr_patches.parse_options import every_file_explained
+    from srkd_plugin.basicsr_patches.progress_line import in_every_run
 
     pipeline = getattr(import_module(f"basicsr.{purpose}"), f"{purpose}_pipeline")
-    with every_file_explained():
+    with every_file_explained(), in_every_run():
         pipeline(os.getcwd())
     return 0
 

@@ -56,8 +56,10 @@ def _run(args: argparse.Namespace) -> int:
     from srkd_plugin.evaluate.verify_teacher import read_options
     from srkd_plugin.profiling import report
     from srkd_plugin.profiling.profile import OUTPUTS, Wishes, profile
-    from srkd_plugin.utils.files import write_json
+    from srkd_plugin.utils.files import require_writable, write_json
 
+    if args.json is not None:
+        require_writable("--json", args.json)
     wishes = Wishes(args.size or OUTPUTS, not args.no_latency, args.lq, args.rounds, args.model)
     found = profile(read_options(args.opt), wishes)
     print(report.markdown(found))

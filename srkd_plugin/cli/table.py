@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     _check(machine, wanted)
     try:
-        machine.run_all(wanted)
+        _run_all(machine, wanted, table.name)
     except runner.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -148,6 +148,20 @@ def _check_cache_flags(run: Run) -> None:
         name = name.removesuffix(f"_{which[1]}") if which else name
         remedy = "See srkd cache make --help."
         raise InputError(f"caches.{name}", list(run.cache_flags), problem, remedy) from None
+
+
+def _run_all(machine: Runner, wanted: Sequence[Run], name: str) -> None:
+    """Carry out the runs; at a terminal it is shown what they do."""
+    from srkd_plugin.tables.overview import Overview
+    from srkd_plugin.utils.terminal import shows_progress
+
+    if not shows_progress():
+        machine.run_all(wanted)
+        return
+    done = sum(not machine.missing(run) for run in wanted)
+    with Overview(name, len(wanted), done) as overview:
+        machine.show, machine.tell = overview.show, overview.tell
+        machine.run_all(wanted)
 
 
 def _show(command: str) -> None:

@@ -131,6 +131,10 @@ class DistillModel(AnySizeModel):
         name = type(self.get_bare_model(net)).__name__
         get_root_logger().info(f"Loading {name} model from {load_path}, with param key: [{param_key}].")
 
+    def teachers_image(self, lq: Tensor, gt: Optional[Tensor]) -> Optional[Tensor]:
+        """See :meth:`StepLosses.teachers_image`."""
+        return self.step_losses.teachers_image(lq, gt)
+
     def setup_optimizers(self) -> None:
         """SRModel's optimizer of the student, with the connectors as a second group of the same settings."""
         super().setup_optimizers()

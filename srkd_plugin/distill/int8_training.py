@@ -18,6 +18,7 @@ from srkd_plugin.quantization.calibration_images import read_crops
 from srkd_plugin.quantization.costs import AT_PSNR
 from srkd_plugin.quantization.int8_student_arch import Int8Student, described, is_int8
 from srkd_plugin.quantization.phases import Phases
+from srkd_plugin.quantization.ranges import BATCH
 
 
 class Int8Training:
@@ -72,6 +73,9 @@ class Int8Training:
     def _calibration_crops(self, opt: Mapping[str, Any], count: int) -> Tensor:
         if self._crops is None:
             self._crops = crops_of(opt, count)
+            batches, lq = len(self._crops.split(BATCH)), opt["datasets"]["train"]["dataroot_lq"]
+            text = f"The INT8 student is calibrated now, on {len(self._crops)} crops ({batches} batches) of {lq}."
+            get_root_logger().info(text)
         return self._crops
 
 

@@ -66,6 +66,19 @@ class StepLosses:
         terms = (term for term in self.terms if iteration is None or term.section.is_active(iteration))
         return any(name in term.reads for term in terms)
 
+    def teachers_image(self, lq: Tensor, gt: Optional[Tensor]) -> Optional[Tensor]:
+        """The teacher's image ``(N, C, H, W)`` of inputs that are not of the training set; None where none can be had.
+
+        Args:
+            lq: ``(N, C, h, w)`` of sides that it takes.
+            gt: ``(N, C, H, W)``, where there is one.
+        """
+        ours = self.source.ours
+        lacks_gt = gt is None and ours.teacher.combine == "nearest_gt"
+        if not self.source.labels_any_input or not ours.reads_targets or lacks_gt:
+            return None
+        return self.source.targets({"lq": lq, "gt": gt}, with_maps=False).images
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record the student's taps; the student runs, and :meth:`losses` is called, in this block."""

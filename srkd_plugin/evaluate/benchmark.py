@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Callable, NamedTuple
@@ -98,6 +98,8 @@ class Benchmark:
     pairs: PairSet
     hr: Path
     """Folder or LMDB of HR images."""
+    folder: Path = Path()
+    """What it is named after, absolute, where it was found by :func:`find_benchmark`."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,25 @@ def find_benchmark(given: str, scale: int, option: str = "--test") -> Benchmark:
             raise InputError(option, given, problem, remedy)
     named = hr.absolute().parent if hr.name == "HR" else hr.absolute()
     options = {GT: f"{option} (HR)", LQ: f"{option} (LR)"}
-    return Benchmark(named.name, PairSet(hr, lr, scale, options=options), hr)
+    return Benchmark(named.name, PairSet(hr, lr, scale, options=options), hr, named)
+
+
+def named_apart(found: Sequence[Benchmark], option: str = "--test") -> list[Benchmark]:
+    """Sets with as much of their folders in their names as tells them apart, e.g. ``clean/Set5`` and ``noisy/Set5``.
+
+    Raises:
+        InputError: Two are named after the same folder.
+    """
+    named = []
+    for one in found:
+        others = [other.folder for other in found if other is not one]
+        if one.folder in others:
+            raise InputError(option, one.name, "two sets have this name", "Give each once, in folders of their names.")
+        parts, count = one.folder.parts, 1
+        while any(other.parts[-count:] == parts[-count:] for other in others):
+            count += 1
+        named.append(replace(one, name=Path(*parts[-count:]).as_posix()))
+    return named
 
 
 def measure(upscaler: Upscaler, benchmark: Benchmark) -> Figures:

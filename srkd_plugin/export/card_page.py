@@ -50,7 +50,8 @@ def _files(card: Mapping[str, Any]) -> str:
     rows = []
     for one in card["files"]:
         size = readable_size(sum(file["bytes"] for file in one["files"].values()))
-        about = "; ".join([one["verified"], *one["notes"]])
+        parts = [part for text in (one["verified"], *one["notes"]) for part in text.split("; ")]
+        about = markdown.Markdown("<br>".join(map(markdown.escaped, parts)))
         rows.append([", ".join(one["files"]), one["format"], size, f"{one['max_error']:.1e}", about])
     return markdown.table(["file", "format", "size", "max error", "verified"], rows)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from srkd_plugin.errors import InputError
-from srkd_plugin.evaluate.benchmark import Benchmark, find_benchmark
+from srkd_plugin.evaluate.benchmark import Benchmark, find_benchmark, named_apart
 from srkd_plugin.export.card import make_card, write_card
 from srkd_plugin.export.formats import choose, write_all
 from srkd_plugin.export.int8 import int8_only
@@ -70,7 +70,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
     wishes = int8_only(student, request.wishes)
     chosen, left_out = choose(wishes)
     benchmarks = _benchmarks(request.tests, student)
-    others = _files_of_others(request.out, name, student)
+    others, earlier = _files_of_others(request.out, name, student), _files_on_card(request.out)
     if others and not request.force:
         problem = f"{others[0].name} is there, and is not of this student"
         raise InputError("--out", str(request.out), problem, "Choose another folder or --name, or --force to replace.")
@@ -85,7 +85,7 @@ def export_student(request: ExportRequest, say: Callable[[str], None] = print) -
         card = make_card(job, written, benchmarks)
         for line in _figures(card):
             say(line)
-        return list(_moved(request.out, written, write_card(folder, card), others, say))
+        return list(_moved(request.out, written, write_card(folder, card), others, earlier, say))
 
 
 def describe(one: Written) -> str:
@@ -100,11 +100,7 @@ def _benchmarks(given: tuple[str, ...], student: StudentFile) -> list[Benchmark]
     if given and student.channels != 3:
         problem = f"benchmarks are RGB, and the network takes {student.channels} channels"
         raise InputError("--test", given[0], problem, "Leave --test out.")
-    found = [find_benchmark(one, student.scale) for one in given]
-    for name in (names := [one.name for one in found]):
-        if names.count(name) > 1:
-            raise InputError("--test", name, "two sets have this name", "Give each once, in folders of their names.")
-    return found
+    return named_apart([find_benchmark(one, student.scale) for one in given])
 
 
 def _with_tested(wishes: Wishes, benchmarks: list[Benchmark]) -> Wishes:
@@ -120,7 +116,12 @@ def _figures(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _moved(
-    out: Path, written: list[Written], card: list[Path], others: list[Path], say: Callable[[str], None]
+    out: Path,
+    written: list[Written],
+    card: list[Path],
+    others: list[Path],
+    earlier: list[Path],
+    say: Callable[[str], None],
 ) -> Iterator[Written]:
     moved = move_into(out, [file for one in written for file in one.files])
     kept = len(moved) - sum(moved)
@@ -129,9 +130,12 @@ def _moved(
     say(f"card: {out / card[-1].name}")
     here = [replace(one, files=tuple(out / file.name for file in one.files)) for one in written]
     ours = {file.name for file in card} | {file.name for one in here for file in one.files}
-    for file in others:
-        if file.name not in ours:
-            say(f"still there, and not of this student: {file}")
+    left = [file for file in dict.fromkeys((*others, *earlier)) if file.name not in ours]
+    if left:
+        names = ", ".join(map(str, left))
+        say(
+            f"still there, and not on the new card (nothing is removed; do it by hand if you do not want them): {names}"
+        )
     yield from here
 
 
@@ -142,6 +146,14 @@ def _files_of_others(out: Path, name: str, student: StudentFile) -> list[Path]:
         files = [] if files and is_same(read_student(out / f"{name}.safetensors"), student) else files
     card = out / "card.json"
     return [*files, card] if card.exists() and _name_on(card) != name else files
+
+
+def _files_on_card(out: Path) -> list[Path]:
+    """Files that an earlier card lists and that are there; none where there is no card that can be read."""
+    with suppress(InputError, KeyError, TypeError, AttributeError):
+        listed = [str(name) for one in read_json(out / "card.json")["files"] for name in one["files"]]
+        return [out / name for name in listed if Path(name).name == name and (out / name).is_file()]
+    return []
 
 
 def _name_on(card: Path) -> Optional[str]:

@@ -19,6 +19,7 @@
       nan_policy: raise                           # NonfiniteSection, optional; max_skipped beside it
       lr_on_resume: saved                         # ResumeSection, optional
     checkpoints: {keep_last: 3, keep_best: psnr}  # CheckpointsSection, optional
+    logger: {progress: true, image_samples: 0}    # LoggerSection, optional; the other keys of logger are BasicSR's
     datasets:
       train:
         exact_resume: true                        # TrainSetSection, for any model; optional
@@ -165,6 +166,7 @@ def read_plugin_sections(opt: Mapping[str, Any]) -> sections.PluginOptions:
         nonfinite=check_section(sections.NonfiniteSection, "train", _only(train, sections.NonfiniteSection)),
         resume=check_section(sections.ResumeSection, "train", _only(train, sections.ResumeSection)),
         checkpoints=check_section(sections.CheckpointsSection, "checkpoints", _given(opt, "checkpoints")),
+        logger=check_section(sections.LoggerSection, "logger", _only(opt.get("logger"), sections.LoggerSection)),
     )
 
 
@@ -174,8 +176,9 @@ def _given(section: Mapping[str, Any], key: str) -> Any:
     return {} if value is None else value
 
 
-def _only(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    return {key: section[key] for key in model.model_fields if key in section}
+def _only(section: Any, model: type[BaseModel]) -> dict[str, Any]:
+    """A section's keys that a model has; none of what is no section, which is refused where BasicSR's are checked."""
+    return {key: section[key] for key in model.model_fields if key in section} if isinstance(section, Mapping) else {}
 
 
 def refuse_other_models(opt: Mapping[str, Any]) -> None:

@@ -143,6 +143,17 @@ class ResumeSection(Section):
     ``warmup_iter`` give at that iteration, as if the run had had them from its first; the optimizer's moments stay."""
 
 
+class LoggerSection(Section):
+    """``logger``: what is shown of a training beside BasicSR's log."""
+
+    progress: bool = True
+    """Show a line of progress where the run is on a terminal; ``SRKD_PROGRESS=0`` in the environment leaves it out,
+    too."""
+    image_samples: int = Field(default=0, ge=0)
+    """Images of each validation set, the first ones by name, of which TensorBoard gets a centre crop at every
+    validation: LQ enlarged, the student's image, the teacher's where one runs, and GT."""
+
+
 class CheckpointsSection(Section):
     """``checkpoints``: which checkpoints stay; all of them unless ``keep_last`` is given."""
 
@@ -161,6 +172,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("student.cut_from", CutFromSection),
     ("path", PathSection),
     ("checkpoints", CheckpointsSection),
+    ("logger", LoggerSection),
     ("datasets.train", TrainSetSection),
     ("datasets.train", CacheSection),
     ("train", AccumulationSection),
@@ -203,6 +215,7 @@ class PluginOptions(BaseModel):
     nonfinite: NonfiniteSection = NonfiniteSection()
     resume: ResumeSection = ResumeSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
+    logger: LoggerSection = LoggerSection()
 
     @property
     def reads_targets(self) -> bool:

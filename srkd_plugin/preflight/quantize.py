@@ -31,9 +31,10 @@ def check_quantize(options: RunOptions) -> None:
         problem = f"{KEY} fine-tunes a student that is trained"
         raise OptionsError("path.pretrain_network_g", MISSING, problem, "Name its weights file.")
     last = int(options.stock.train.total_iter)
-    for key, value in (("observe", section.observe), ("freeze", section.freeze or 0)):
-        if value > last:
-            raise OptionsError(f"{KEY}.{key}", value, f"the run ends before, with iteration {last}", "Write less.")
+    late = {key: value for key in ("observe", "freeze") if (value := getattr(section, key) or 0) > last}
+    if late:
+        names, values = (" and ".join(map(str, each)) for each in (late, late.values()))
+        raise OptionsError(f"{KEY}.{names}", values, f"the run ends before, with iteration {last}", "Write less.")
     _check_network(options, section)
     crops_of(options.raw, section.crops)
 

@@ -26,6 +26,7 @@ from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.quantize import check_quantize
 from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.samples import check_samples
+from srkd_plugin.training.image_samples import why_none
 
 GAN_KEYS = ("network_d", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
 
@@ -68,6 +69,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     _check_keep_best(options)
     _check_taps_and_gpus(options)
     check_samples(options, source)
+    _say_where_image_samples_go(options)
     check_eco(options)
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
@@ -90,6 +92,12 @@ def _refuse_adversarial_training(opt: Mapping[str, Any]) -> None:
             if section.get(key) is not None:
                 problem = "adversarial training is not supported by DistillModel: it has no discriminator"
                 raise OptionsError(where + key, section[key], problem, "Remove it.")
+
+
+def _say_where_image_samples_go(options: RunOptions) -> None:
+    stock, count = options.stock, options.ours.logger.image_samples
+    line = why_none(count, stock.run.name, stock.logger.use_tb_logger, stock.val is not None)
+    options.warn([line] if line else [])
 
 
 def _check_colors(options: RunOptions) -> None:

@@ -30,6 +30,9 @@ from srkd_plugin.quantization.int8_student_arch import as_trained
 KNOWN_SETS = ("PairedImageDataset", "SingleImageDataset")
 """BasicSR's data sets of images, gray or RGB as ``color`` says; others may give anything."""
 
+EXAMPLE = "options/test_student.yml"
+"""A test's options file among those that come with the plugin."""
+
 
 class _Test(BaseModel):
     """Top level of a file for a test."""
@@ -55,6 +58,9 @@ def check_test_values(opt: Mapping[str, Any]) -> None:
     refuse_nonfinite("", opt)
     test = check_section(_Test, "", opt)
     for phase, section in test.datasets.items():
+        if phase == "train":
+            problem = "this is the options file of a training, and a test has test, test_... and val"
+            raise OptionsError("datasets.train", "...", problem, f"Remove datasets.train, or take a file as {EXAMPLE}.")
         if str(phase).split("_")[0] not in ("test", "val"):
             near = nearest(phase, ("test", "val"))
             raise OptionsError(f"datasets.{phase}", "...", "a test has test, test_... and val", near)

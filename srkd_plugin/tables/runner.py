@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional
 import yaml
 
 from srkd_plugin.errors import InputError
+from srkd_plugin.tables.overview import DONE, ENDED, FAILED, TRAINS
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.table_sections import TEACHER
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
@@ -47,6 +48,8 @@ class Runner:
         processes: Processes a training; more than 1: through torchrun.
         imports: Modules that register what the options name. BasicSR's own scripts import none, so that with them
             ``srkd train`` and ``srkd test`` are run instead, in the same folder.
+        tell: Called with a run, what it does now, and the log of that; see
+            :class:`~srkd_plugin.tables.overview.Overview`.
     """
 
     root: Path
@@ -56,8 +59,10 @@ class Runner:
     jobs: int = 1
     processes: int = 1
     imports: Sequence[str] = ()
+    tell: Callable[[Run, str, Path], None] = lambda run, state, log: None
     _free: queue.Queue = field(default_factory=queue.Queue, init=False)
     _children: list[subprocess.Popen] = field(default_factory=list, init=False)
+    _last_log: dict[str, Path] = field(default_factory=dict, init=False)
     _stopped: bool = field(default=False, init=False)
     _caches: threading.Lock = field(default_factory=threading.Lock, init=False)
     """Held while a teacher cache is looked for and made."""
@@ -95,10 +100,19 @@ class Runner:
     def _carry_out_after(self, before: Sequence[Future[None]], run: Run) -> None:
         for done in before:
             done.result()
-        if self.missing(run) and not self._stopped:
-            with self._caches:
-                self._make_caches(run)
-        self._carry_out(run)
+        self._last_log[run.name] = self.log_file(run, "train")
+        try:
+            if self.missing(run) and not self._stopped:
+                with self._caches:
+                    self._make_caches(run)
+            self._carry_out(run)
+        except BaseException:
+            self.tell(run, ENDED if self._stopped else FAILED, self._last_log[run.name])
+            raise
+
+    def _doing(self, run: Run, what: str, log: Path) -> None:
+        self._last_log[run.name] = log
+        self.tell(run, what, log)
 
     def record_file(self, run: Run) -> Path:
         """Where the record of a finished run is: what :func:`srkd_plugin.tables.results.measure` found."""
@@ -132,6 +146,7 @@ class Runner:
             command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *which, *self._import_flags()]
             gpu = self._free.get()
             try:
+                self._doing(run, f"makes {cache}", self._cache_log(cache))
                 self._call([*command, *run.cache_flags], self._cache_log(cache), gpu)
             finally:
                 self._free.put(gpu)
@@ -197,11 +212,14 @@ class Runner:
             self._write_options(run)
             *train, test = missing
             for command in train:
+                self._doing(run, TRAINS, train_log)
                 self._call(command, train_log, gpu)
+            self._doing(run, "is tested", test_log)
             self._call(test, test_log, gpu)
             cache_logs = list(map(self._cache_log, run.caches))
             record = {"options": self._fingerprint(run), **measure(run, self.root, train_log, test_log, cache_logs)}
             write_json(self.record_file(run), record)
+            self.tell(run, DONE, test_log)
         finally:
             self._free.put(gpu)
 

@@ -16,6 +16,7 @@ from srkd_plugin.parallel import ranks
 from srkd_plugin.training import random_state, resume_optimizer, resume_record, stop_signals
 from srkd_plugin.training.checkpoints import Checkpoints, on_cpu, plain
 from srkd_plugin.training.finite_steps import FiniteSteps
+from srkd_plugin.training.image_samples import ImageSamples
 from srkd_plugin.training.split_validation import validate_split
 from srkd_plugin.training.trainer_data import TrainerData
 
@@ -42,6 +43,7 @@ class ResumableModel(SRModel):
         self.trainer_data = TrainerData()
         self.finite_steps = FiniteSteps(ours.nonfinite)
         self.checkpoints = Checkpoints(self.opt, ours.checkpoints)
+        self.samples = ImageSamples(ours.logger.image_samples, options.lq_shape[1], self.opt["scale"])
         self._random_state: Optional[Mapping[str, Any]] = None  # of a resumed run, until its first step
         self._resumed_at: Optional[int] = None  # until then
 
@@ -72,6 +74,16 @@ class ResumableModel(SRModel):
         if self.finite_steps.ending:
             self._save_and_end(current_iter - 1)
         super().update_learning_rate(current_iter, warmup_iter)
+
+    def teachers_image(self, lq: Tensor, gt: Optional[Tensor]) -> Optional[Tensor]:
+        """The teacher's image of an LQ image ``(1, C, h, w)`` with this GT; None where none runs, as here."""
+        return None
+
+    def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
+        """Validate as SRModel does; then give TensorBoard the samples that the options ask for."""
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        if self.is_train and tb_logger is not None:  # only rank 0 has one
+            self.samples.show(self, dataloader, current_iter, tb_logger)
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """SRModel's validation, split over the ranks; stock has rank 0 do all of it while the others wait."""

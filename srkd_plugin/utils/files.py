@@ -88,6 +88,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise InputError("output", str(path), problem, "Free or allow it.") from error
 
 
+def require_writable(option: str, path: Path) -> None:
+    """Refuse a path that no file can be written to, before the work whose result it is for; nothing is written.
+
+    Raises:
+        InputError: It is a folder or a device; or the folder that it would be in, or be made in, does not take it.
+    """
+    if not path.name or path.is_dir():
+        raise InputError(option, str(path), "it is a folder", "Give the path of a file.")
+    _refuse_what_is_no_file(path)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(option, str(path), f"it cannot be written ({above} is a file)", "Give another path.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(option, str(path), f"it cannot be written (Permission denied: {above})", "Allow it.")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -30,6 +30,20 @@ def test_tables_and_json(options, tmp_path, capsys):
     assert found["versions"]["torch"]
 
 
+@pytest.mark.parametrize(("target", "says"), [("o.yml/p.json", "is a file)"), (".", "it is a folder")])
+def test_a_target_that_cannot_be_written_is_found_before_anything_is_measured(
+    options, tmp_path, monkeypatch, capsys, target, says
+):
+    from srkd_plugin.profiling import profile
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(profile, "profile", lambda *given: pytest.fail("it measures"))
+    assert main(["profile", "-opt", options, "--json", target]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --json = '{target}': ") and says in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["o.yml"]
+
+
 def test_nothing_is_timed_without_latency(options, capsys):
     assert main(["profile", "-opt", options, "--no-latency"]) == 0
     printed = capsys.readouterr().out

@@ -10,7 +10,7 @@ import torch
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.quantization.fold import folded
 from srkd_plugin.quantization.int8_student_arch import Int8Student
-from srkd_plugin.quantization.ranges import in_float
+from srkd_plugin.quantization.ranges import BATCH, in_float
 
 
 @pytest.fixture
@@ -55,6 +55,18 @@ def test_the_student_is_int8_and_begins_calibrated(opt, tmp_path):
             assert torch.allclose(model.net_g(lq), expected, atol=1e-5)
     assert 0 < (found - expected.clamp(0, 1)).square().mean() < 1e-4
     assert {name for name, _ in model.net_g.named_parameters()} == {name for name, _ in net.named_parameters()}
+
+
+def test_the_calibration_is_said_once_with_its_batches(opt, tmp_path, caplog, monkeypatch):
+    from basicsr.utils import get_root_logger
+
+    monkeypatch.setattr(get_root_logger(), "propagate", True)
+    get_root_logger().setLevel("INFO")
+    opt["train"]["quantize"]["crops"] = 5
+    tiny.model(opt, tmp_path)  # the student and its average
+    (said,) = [record.getMessage() for record in caplog.records if "calibrated now" in record.getMessage()]
+    batches = -(-5 // BATCH)
+    assert f"on 5 crops ({batches} batches) of {opt['datasets']['train']['dataroot_lq']}" in said
 
 
 def test_phases(opt, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import sys
 
 import cv2
@@ -176,6 +177,54 @@ def test_what_force_leaves_of_another_student_is_named(student):
     said = []
     export_student(request(student, param_key="params", force=True), say=said.append)
     assert next(line for line in said if line.startswith("still there")).endswith("stu-x2-fp16.onnx")
+    assert (student / "out/stu-x2-fp16.onnx").is_file(), "nothing is lost"
+
+
+def test_what_an_earlier_card_lists_and_the_new_one_does_not_is_named_in_one_line(student):
+    first = request(student, name="first", wishes={"fp16": True})
+    export_student(first, say=lambda line: None)
+    (student / "out/first-x2.pth").unlink()
+    (student / "out/mine.txt").write_text("of nobody's card")
+    kept = ["first-x2-fp16.onnx", "first-x2.onnx", "first-x2.safetensors"]
+    said = []
+    export_student(request(student, name="second", force=True), say=said.append)
+    (line,) = [line for line in said if line.startswith("still there, and not on the new card (nothing is removed")]
+    assert sorted(os.path.basename(path) for path in line.split(": ")[1].split(", ")) == kept
+    assert {*kept, "mine.txt"} <= set(names(student / "out"))
+
+    said.clear()
+    export_student(request(student, name="second"), say=said.append)
+    assert not [line for line in said if "still there" in line], "all that the card lists was written again"
+
+
+def test_two_sets_of_one_name_are_told_apart_by_their_folders(student, benchmark):
+    folders = [student / parent / "Tiny" for parent in ("clean", "noisy")]
+    for folder in folders:
+        folder.parent.mkdir()
+        shutil.copytree(benchmark, folder)
+    other = student / "noisy/Other"
+    shutil.copytree(benchmark, other)
+    for file in (folders[1] / "LR_bicubic/X2").iterdir():
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+    wishes = {"without": ("onnx", "ncnn")}
+    export_student(request(student, tests=tuple(map(str, [*folders, other])), wishes=wishes), say=lambda line: None)
+    card = json.loads((student / "out/card.json").read_text())["benchmarks"]
+    assert list(card) == ["clean/Tiny", "noisy/Tiny", "Other"]
+    psnr = {name: one["torch safetensors"]["psnr"] for name, one in card.items()}
+    assert psnr["clean/Tiny"] == psnr["Other"] != psnr["noisy/Tiny"]
+    with pytest.raises(OptionsError, match="two sets have this name"):
+        export_student(request(student, tests=(str(other), str(other)), wishes=wishes), say=lambda line: None)
+
+
+def test_what_is_long_on_a_page_is_broken(student):
+    export_student(request(student, wishes={"without": ("ncnn",)}), say=lambda line: None)
+    rows = [line for line in (student / "out/card.md").read_text().splitlines() if line.startswith("| stu-x2")]
+    card = json.loads((student / "out/card.json").read_text())["files"]
+    assert len(rows) == len(card)
+    for row, one in zip(rows, card):
+        expected = "; ".join([one["verified"], *one["notes"]])
+        assert "; " not in row and row.split(" | ")[-1].removesuffix(" |").replace("<br>", "; ") == expected
+    assert any("<br>" in row for row in rows)
 
 
 def nan_weights(folder):

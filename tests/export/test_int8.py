@@ -131,3 +131,15 @@ def test_flags_that_an_int8_student_has_no_use_for(trained_in_int8, data, capsys
     assert not list(folder.glob("out/*"))
     assert export(folder, "--int8", "--calibrate", data / "LR") == 0
     assert "--calibrate and float layers are ignored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (Difference(1.0, 0.00004), "at most 1/255, in 0.00% of the values"),
+        (Difference(2.0, 0.0125), "at most 2/255, in 1.25% of the values"),
+        (Difference(0.0, 0.0), "the same"),
+    ],
+)
+def test_how_the_runtime_compares_is_said_plainly(found, says):
+    assert int8._verified(found).endswith(f"onnxruntime against exact integers: {says}")

@@ -53,7 +53,12 @@ def change(*path_and_value):
         (change("student", "compile", True), r"student\.compile = True: it is not supported beside train\.quantize"),
         (change("student", "reparameterize", True), r"student\.reparameterize = True: it is not supported"),
         (change("train", "quantize", "float_layers", ["conv_lst"]), r"float_layers = 'conv_lst'.*conv_last"),
-        (change("train", "quantize", "observe", 5), r"observe = 5: the run ends before, with iteration 4"),
+        (change("train", "quantize", "observe", 5), r"observe = '5': the run ends before, with iteration 4"),
+        (
+            change("train", "quantize", {"observe": 5, "freeze": 6}),
+            r"train\.quantize\.observe and freeze = '5 and 6': the run ends before, with iteration 4",
+        ),
+        (change("train", "quantize", {"freeze": 6}), r"train\.quantize\.freeze = '6': the run ends before"),
         (change("train", "quantize", "bits", 4), r"train\.quantize\.bits = 4"),
         (change("train", "quantize", {"observe": 3, "freeze": 2}), "freeze"),
         (change("train", "quantize", "crops", 3), r"train\.quantize\.crops = 3"),

@@ -35,6 +35,9 @@ FAULTS = [
     ("datasets.test_1.type", "SingleImageDataset", "it compares with gt, which SingleImageDataset (datasets.test_1)"),
     ("datasets.test_1.mean", [0.5], "BasicSR needs mean and std, or neither"),
     ("name", "../../x", "it names the experiment's folder"),
+    ("datasets.train", {}, "datasets.train = '...': this is the options file of a training, and a test has test,"),
+    ("datasets.train", {}, "Remove datasets.train, or take a file as options/test_student.yml."),
+    ("datasets.tset", {}, "Did you mean 'test'?"),
 ]
 
 

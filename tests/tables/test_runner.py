@@ -1,5 +1,6 @@
 """Carrying out a table, with scripts in BasicSR's place: what is run, skipped, resumed, refused and shared out."""
 
+import io
 import json
 import math
 import subprocess
@@ -16,8 +17,9 @@ import torch
 import yaml
 from basicsr.archs import build_network
 
+from srkd_plugin.cli import table
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.tables import plan, results, runner
+from srkd_plugin.tables import overview, plan, results, runner
 
 TRAIN = """
 import os, pathlib, sys, time, yaml
@@ -418,3 +420,45 @@ def test_a_table_that_another_process_carries_out(root):
     with other_process.waiting(OTHER, machine.folder) as other, other_process.is_named(other):
         machine.run_all(runs)
     assert not (root / "calls.txt").exists()
+
+
+def test_what_each_run_does_is_told_and_why_one_failed(root):
+    told = []
+    machine, runs = make(root)
+    machine.tell = lambda run, state, log: told.append((run.name, state, log.name))
+    machine.run_all(runs[:2])
+    assert told == [
+        ("t_teacher", "trains", "t_teacher_train.txt"),
+        ("t_teacher", "is tested", "t_teacher_test.txt"),
+        ("t_teacher", "done", "t_teacher_test.txt"),
+        ("t_none_s0", "trains", "t_none_s0_train.txt"),
+        ("t_none_s0", "is tested", "t_none_s0_test.txt"),
+        ("t_none_s0", "done", "t_none_s0_test.txt"),
+    ]
+    told.clear()
+    (root / "break").write_text("t_none_s1")
+    with pytest.raises(runner.RunFailed):
+        machine.run_all(runs[:3])
+    assert told == [("t_none_s1", "trains", "t_none_s1_train.txt"), ("t_none_s1", "failed", "t_none_s1_train.txt")]
+    assert overview.last_line(machine.log_file(runs[2], "train")) == "it broke"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_command_shows_its_runs_at_a_terminal_and_otherwise_the_commands_alone(root, monkeypatch, capsys):
+    machine, runs = make(root)
+    machine.show = table._show
+    table._run_all(machine, runs[:1], "t")
+    quiet = capsys.readouterr()
+    assert quiet.err == "" and all(line.startswith("$ python basicsr/") for line in quiet.out.splitlines())
+
+    (root / "break").write_text("t_none_s1")
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with pytest.raises(runner.RunFailed):
+        table._run_all(machine, runs[:3], "t")
+    assert capsys.readouterr().out.splitlines()[0] == f"$ {' '.join(['python', *machine.commands(runs[1])[0][1:]])}"
+    assert "done: t_none_s0\n" in terminal.getvalue() and "failed: t_none_s1: it broke\n" in terminal.getvalue()
+    assert "t: 1 of 3 runs done" in terminal.getvalue() and "t: 2 of 3 runs done" in terminal.getvalue()
