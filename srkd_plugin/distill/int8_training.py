@@ -74,7 +74,8 @@ class Int8Training:
         if self._crops is None:
             self._crops = crops_of(opt, count)
             batches, lq = len(self._crops.split(BATCH)), opt["datasets"]["train"]["dataroot_lq"]
-            text = f"The INT8 student is calibrated now, on {len(self._crops)} crops ({batches} batches) of {lq}."
+            number = f"{batches} batch{'es' if batches > 1 else ''}"
+            text = f"The INT8 student is calibrated now, on {len(self._crops)} crops ({number}) of {lq}."
             get_root_logger().info(text)
         return self._crops
 

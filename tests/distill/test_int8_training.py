@@ -7,6 +7,7 @@ import quantized
 import tiny
 import torch
 
+from srkd_plugin.distill import int8_training
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.quantization.fold import folded
 from srkd_plugin.quantization.int8_student_arch import Int8Student
@@ -57,16 +58,15 @@ def test_the_student_is_int8_and_begins_calibrated(opt, tmp_path):
     assert {name for name, _ in model.net_g.named_parameters()} == {name for name, _ in net.named_parameters()}
 
 
-def test_the_calibration_is_said_once_with_its_batches(opt, tmp_path, caplog, monkeypatch):
-    from basicsr.utils import get_root_logger
-
-    monkeypatch.setattr(get_root_logger(), "propagate", True)
-    get_root_logger().setLevel("INFO")
-    opt["train"]["quantize"]["crops"] = 5
+@pytest.mark.parametrize(("crops", "batches"), [(BATCH, "1 batch"), (BATCH + 1, "2 batches")])
+def test_the_calibration_is_said_once_with_its_batches(opt, tmp_path, monkeypatch, crops, batches):
+    said = []
+    logger = type("Logger", (), {"info": lambda self, text: said.append(text)})()
+    monkeypatch.setattr(int8_training, "get_root_logger", lambda: logger)
+    opt["train"]["quantize"]["crops"] = crops
     tiny.model(opt, tmp_path)  # the student and its average
-    (said,) = [record.getMessage() for record in caplog.records if "calibrated now" in record.getMessage()]
-    batches = -(-5 // BATCH)
-    assert f"on 5 crops ({batches} batches) of {opt['datasets']['train']['dataroot_lq']}" in said
+    (line,) = [text for text in said if "calibrated now" in text]
+    assert f"on {crops} crops ({batches}) of {opt['datasets']['train']['dataroot_lq']}" in line
 
 
 def test_phases(opt, tmp_path):

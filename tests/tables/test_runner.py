@@ -436,10 +436,12 @@ def test_what_each_run_does_is_told_and_why_one_failed(root):
         ("t_none_s0", "done", "t_none_s0_test.txt"),
     ]
     told.clear()
-    (root / "break").write_text("t_none_s1")
+    (root / "break").write_text(name := runs[2].name)
+    machine, _ = make(root)
+    machine.tell = lambda run, state, log: told.append((run.name, state, log.name))
     with pytest.raises(runner.RunFailed):
         machine.run_all(runs[:3])
-    assert told == [("t_none_s1", "trains", "t_none_s1_train.txt"), ("t_none_s1", "failed", "t_none_s1_train.txt")]
+    assert told == [(name, "trains", f"{name}_train.txt"), (name, "failed", f"{name}_train.txt")]
     assert overview.last_line(machine.log_file(runs[2], "train")) == "it broke"
 
 
@@ -455,10 +457,11 @@ def test_the_command_shows_its_runs_at_a_terminal_and_otherwise_the_commands_alo
     quiet = capsys.readouterr()
     assert quiet.err == "" and all(line.startswith("$ python basicsr/") for line in quiet.out.splitlines())
 
-    (root / "break").write_text("t_none_s1")
+    (root / "break").write_text(name := runs[2].name)
+    machine, _ = make(root)
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     with pytest.raises(runner.RunFailed):
         table._run_all(machine, runs[:3], "t")
     assert capsys.readouterr().out.splitlines()[0] == f"$ {' '.join(['python', *machine.commands(runs[1])[0][1:]])}"
-    assert "done: t_none_s0\n" in terminal.getvalue() and "failed: t_none_s1: it broke\n" in terminal.getvalue()
+    assert "done: t_none_s0\n" in terminal.getvalue() and f"failed: {name}: it broke\n" in terminal.getvalue()
     assert "t: 1 of 3 runs done" in terminal.getvalue() and "t: 2 of 3 runs done" in terminal.getvalue()
