@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import torch
+from basicsr.models.sr_model import SRModel
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from srkd_plugin.training import random_state
-
-if TYPE_CHECKING:
-    from srkd_plugin.training.resumable import ResumableModel
 
 LEAST_SIDE = 64
 """LQ pixels from which a sample's sides are large enough to look at."""
@@ -38,11 +36,11 @@ class ImageSamples:
         self.count, self._unit, self._scale = count, unit, scale
         self._side = -(-LEAST_SIDE // unit) * unit
 
-    def show(self, model: ResumableModel, loader: DataLoader, iteration: int, tb_logger: Any) -> None:
+    def show(self, model: SRModel, loader: DataLoader, iteration: int, tb_logger: Any) -> None:
         """Add the pictures of a set; the model's training and the random state are as they were.
 
         Args:
-            model: The model, on one rank; between two steps.
+            model: A :class:`~srkd_plugin.training.resumable.ResumableModel`, on one rank; between two steps.
             loader: The set's loader, as BasicSR builds it.
             iteration: The iteration that was validated.
             tb_logger: BasicSR's TensorBoard logger.
@@ -63,7 +61,7 @@ class ImageSamples:
                     delattr(model, name)
             random_state.restore(before)
 
-    def _picture(self, model: ResumableModel, image: Mapping[str, Any]) -> Tensor:
+    def _picture(self, model: SRModel, image: Mapping[str, Any]) -> Tensor:
         """``(C, H, W)`` in 0..1, on the CPU."""
         crops = self._crops(image)
         model.feed_data({**image, **crops})

@@ -11,7 +11,7 @@ from srkd_plugin.distill import int8_training
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.quantization.fold import folded
 from srkd_plugin.quantization.int8_student_arch import Int8Student
-from srkd_plugin.quantization.ranges import BATCH, in_float
+from srkd_plugin.quantization.ranges import in_float
 
 
 @pytest.fixture
@@ -58,11 +58,12 @@ def test_the_student_is_int8_and_begins_calibrated(opt, tmp_path):
     assert {name for name, _ in model.net_g.named_parameters()} == {name for name, _ in net.named_parameters()}
 
 
-@pytest.mark.parametrize(("crops", "batches"), [(BATCH, "1 batch"), (BATCH + 1, "2 batches")])
+@pytest.mark.parametrize(("crops", "batches"), [(4, "1 batch"), (6, "2 batches")])
 def test_the_calibration_is_said_once_with_its_batches(opt, tmp_path, monkeypatch, crops, batches):
     said = []
     logger = type("Logger", (), {"info": lambda self, text: said.append(text)})()
     monkeypatch.setattr(int8_training, "get_root_logger", lambda: logger)
+    monkeypatch.setattr(int8_training, "BATCH", 4)
     opt["train"]["quantize"]["crops"] = crops
     tiny.model(opt, tmp_path)  # the student and its average
     (line,) = [text for text in said if "calibrated now" in text]

@@ -371,6 +371,7 @@ ODD = {
     "train/pixel_opt/loss_weight": (0, "train.pixel_opt: its weight is 0: it is computed and adds nothing"),
     "train/optim_g/lr": (2, "train.optim_g.lr = 2.0: a learning rate above 1 is rare."),
     "train/optim_g/weight_decay": (3, "train.optim_g.weight_decay = 3.0: a weight decay above 1 is rare."),
+    "logger/image_samples": (4, "logger.image_samples = 4: there will be none, as TensorBoard is off"),
 }
 
 
