@@ -107,7 +107,7 @@ class TrainingLine:
         )
         for handler in get_root_logger().handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.emit = _above(handler)  # type: ignore[method-assign,assignment]  # of this one, until close
+                vars(handler)["emit"] = _above(handler)  # of this one, until close
                 self._handlers.append(handler)
         atexit.register(self.close)
 
