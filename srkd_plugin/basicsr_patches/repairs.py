@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import secrets
 import string
 import subprocess
 from typing import Any, Callable, Optional
 
-from srkd_plugin.parallel import ranks
+from srkd_plugin.parallel import gloo, ranks
 from srkd_plugin.parallel.cuda import has_cuda
 
 
@@ -43,18 +42,7 @@ def init_dist_slurm_cpu(stock: Callable[..., None], backend: str, port: Optional
 
 
 def _begin_gloo(**kwargs: Any) -> None:
-    """Join the other processes; leave them before Python is torn down, as gloo's threads then abort the process."""
-    import torch.distributed as dist
-
-    dist.init_process_group(backend="gloo", **{"timeout": ranks.timeout(), **kwargs})
-    atexit.register(_leave_group)
-
-
-def _leave_group() -> None:
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    gloo.begin(**{"timeout": ranks.timeout(), **kwargs})
 
 
 def model_to_device_cpu(stock: Callable[..., Any], model: Any, net: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from srkd_plugin.errors import InputError
+from srkd_plugin.parallel import gloo
 
 LONGEST_WAIT = timedelta(days=7)
 """Time to wait for the others, which may have more to do; torch's default would end the run after half an hour."""
@@ -46,5 +47,5 @@ def join() -> Processes:
         raise InputError("torchrun --nnodes", count // max(here, 1), problem, "Use the GPUs of one machine.")
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=LONGEST_WAIT)
+    gloo.begin(timeout=LONGEST_WAIT)
     return Processes(dist.get_rank(), count)
