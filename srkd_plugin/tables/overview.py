@@ -112,14 +112,15 @@ class Overview:
             if going_on is not None:
                 going_on[0].close()
             if state == DONE:
-                self._all.update()
+                self._all.n += 1
+                self._write(f"done: {run.name}")
             elif state == FAILED:
                 self._failed += 1
                 self._write(f"failed: {run.name}: {last_line(log) or f'it printed nothing; see {log}'}")
             elif state != ENDED:
                 self._bars[run.name] = self._bar(run, state), log, log.stat().st_size if log.exists() else 0
-            if state == DONE:
-                self._write(f"done: {run.name}")
+            elif going_on is not None:
+                self._write(f"ended: {run.name}; the same command goes on with it")
             said = [f"{len(self._bars)} going on"] + [f"{self._failed} failed"] * bool(self._failed)
             self._all.set_postfix_str(", ".join(said))
 

@@ -6,6 +6,7 @@ import re
 import pytest
 import tiny
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from srkd_plugin.tables.runner import TORCHRUN
 
@@ -129,12 +130,21 @@ def test_two_processes_train_with_gloo(checkout, elsewhere, data, teacher_file):
     options = tiny.distill_options(data, teacher_file)
     options["datasets"]["train"]["num_worker_per_gpu"] = 1  # init_dist sets the start method to spawn
     options["train"]["distill_opt"]["contrastive"]["gather_negatives"] = True
+    options["train"]["ema_decay"] = 0  # the samples are then those of the student that DDP wraps
+    options["val"]["val_freq"] = 3
+    options["logger"].update(use_tb_logger=True, image_samples=2)
     file = tiny.write_options(options, elsewhere / "d.yml")
     launch = [*TORCHRUN, "--nproc_per_node=2"]
     script = checkout / "basicsr/train.py"
     log = tiny.run_ok(*launch, script, "-opt", file, "--launcher", "pytorch", cwd=elsewhere)
     assert "World size (gpu number): 2" in log
-    assert len(re.findall(r"# psnr: \d+\.\d+", log)) == 1, "both ranks validate, and one tells"
+    assert len(re.findall(r"# psnr: \d+\.\d+", log)) == 2, (
+        "both ranks validate, and one tells, in the middle and at the end"
+    )
+    (events,) = (checkout / "tb_logger/tiny_distill").glob("events*")  # of one rank
+    board = EventAccumulator(str(events), size_guidance={"images": 0}).Reload()
+    assert sorted(board.Tags()["images"]) == ["samples/tiny_val/im0", "samples/tiny_val/im1"]
+    assert next(event.step for event in board.Images("samples/tiny_val/im1")) == 3
     assert (experiment(checkout, "tiny_distill") / "models/net_g_4.pth").exists()
 
 

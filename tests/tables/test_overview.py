@@ -73,6 +73,7 @@ def test_every_run_is_shown(tmp_path, monkeypatch, capsys):
     text = terminal.getvalue()
     assert "a is tested" in text and "done: a\n" in text
     assert "failed: b: ValueError: no such thing\n" in text and "failed: d: it printed nothing; see " in text
+    assert "ended: c; the same command goes on with it\n" in text
     assert "failed: c" not in text and "done: c" not in text
     assert "small: 2 of 5 runs done, 0 going on, 2 failed" in text.split("failed: d")[1]
     assert capsys.readouterr().out == "$ python train.py\n"
