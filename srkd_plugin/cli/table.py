@@ -17,6 +17,7 @@ from srkd_plugin.cli.parser import Parser, add_command, add_commands, gpu_ids, p
 if TYPE_CHECKING:
     from srkd_plugin.tables.plan import Run
     from srkd_plugin.tables.runner import Runner
+    from srkd_plugin.tables.table_sections import SlurmSection, Table
 
 RUN_HELP = """\
 Train and test every run of a table that is missing, then make the report. Run it where basicsr/ and datasets/ are.
@@ -24,11 +25,16 @@ Train and test every run of a table that is missing, then make the report. Run i
 The options of every row are checked first, as srkd check does, and nothing is started if one of them is wrong.
 Each run is an ordinary BasicSR command, which is printed. The same command continues an interrupted table: what is done
 is skipped, what was interrupted is resumed.
+
+With --submit slurm each run, and each teacher cache, is a job of a cluster (docs/slurm.md). The command waits for the
+jobs. It may be ended and started again: a job that is in the queue is not submitted twice.
 """
 RUN_EXAMPLES = """\
 srkd table run options/tables/cpu.yml --jobs 2
 # one row
 srkd table run options/tables/cpu.yml --methods fakd --seeds 0
+# on a cluster; the table's section slurm says what each job asks for
+srkd table run options/tables/paper.yml --submit slurm
 # what would be run
 srkd table run options/tables/cpu.yml --dry-run
 """
@@ -57,6 +63,9 @@ def add_arguments(parser: Parser) -> None:
     run.add_argument(
         "--nproc", type=positive_int, default=1, metavar="N", help="processes per training, through torchrun"
     )
+    run.add_argument(
+        "--submit", choices=("slurm",), help="make each run a job with the resources of the table's section slurm"
+    )
     run.add_argument("--dry-run", action="store_true", help="print the commands of what is missing; nothing is checked")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: tables/<name>)")
     add_import_flag(run)
@@ -72,7 +81,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from srkd_plugin.tables import plan, results, runner
+    from srkd_plugin.tables import plan, results, runner, slurm
     from srkd_plugin.tables.plots import draw_sheet
     from srkd_plugin.tables.report import write_report
     from srkd_plugin.utils.files import read_json
@@ -90,9 +99,13 @@ def _run(args: argparse.Namespace) -> int:
             for command in machine.missing(one):
                 _show(" ".join(command))
         return 0
+    resources = _slurm(args, table) if args.submit else None
     _check(machine, wanted)
     try:
-        _run_all(machine, wanted, table.name)
+        if resources is None:
+            _run_all(machine, wanted, table.name)
+        else:
+            slurm.run_in_jobs(machine, wanted, resources)
     except runner.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -106,6 +119,17 @@ def _run(args: argparse.Namespace) -> int:
     print((out / "table.md").read_text("utf-8"))
     print(f"{len(finished)} of {len(runs)} runs; report: {out}")
     return 0
+
+
+def _slurm(args: argparse.Namespace, table: Table) -> SlurmSection:
+    """What the table's jobs ask for; what only a machine of one's own shares out is refused."""
+    from srkd_plugin.errors import InputError
+    from srkd_plugin.tables.slurm import require_slurm
+
+    for flag, given in (("--gpus", args.gpus), ("--jobs", args.jobs if args.jobs > 1 else None)):
+        if given:
+            raise InputError(flag, given, "SLURM shares out its machines itself", "Leave it out.")
+    return require_slurm(table)
 
 
 def _check(machine: Runner, wanted: Sequence[Run]) -> None:

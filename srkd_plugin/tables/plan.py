@@ -14,6 +14,7 @@
     caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report
+    slurm: {timeout_min: 600, partition: gpu, cpus_per_task: 4, mem_gb: 16, gpus_per_node: 1}     # of --submit slurm
     sets:
       Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}
 
@@ -38,7 +39,7 @@ from srkd_plugin.options.validate import check_section
 from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
 from srkd_plugin.tables.run_order import reads_of, stages
 from srkd_plugin.tables.table_names import NAMED, check_names
-from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, Table, TeacherRow
+from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, SlurmSection, Table, TeacherRow
 from srkd_plugin.utils.names import require_plain_name
 
 TEST_FILE = "test_student.yml"
@@ -110,6 +111,8 @@ def read_table(file: Path) -> Table:
     """
     content = read_yaml(file)
     nested: dict[str, Any] = {"teacher": check_section(TeacherRow, "teacher", content.get("teacher"))}
+    if "slurm" in content:
+        nested["slurm"] = check_section(SlurmSection, "slurm", content["slurm"])
     for section, model in NESTED.items():
         rows = content.get(section, {})
         if not isinstance(rows, Mapping):

@@ -67,6 +67,11 @@ class Runner:
     _caches: threading.Lock = field(default_factory=threading.Lock, init=False)
     """Held while a teacher cache is looked for and made."""
 
+    def __post_init__(self) -> None:
+        """Lay out what the runs share."""
+        for gpu in self.gpus or [""] * self.jobs:
+            self._free.put(gpu)
+
     def run_all(self, runs: Sequence[Run]) -> None:
         """Carry out the runs: the teacher's and those that wait for none first, then the others.
 
@@ -80,8 +85,6 @@ class Runner:
             self._run_all(runs)
 
     def _run_all(self, runs: Sequence[Run]) -> None:
-        for gpu in self.gpus or [""] * self.jobs:
-            self._free.put(gpu)
         under_way: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
             try:
@@ -104,8 +107,9 @@ class Runner:
         try:
             if self.missing(run) and not self._stopped:
                 with self._caches:
-                    self._make_caches(run)
-            self._carry_out(run)
+                    for cache in run.caches:
+                        self.make_cache(run, cache)
+            self.carry_out(run)
         except BaseException:
             self.tell(run, ENDED if self._stopped else FAILED, self._last_log[run.name])
             raise
@@ -136,20 +140,23 @@ class Runner:
             return self.commands(run)
         return [] if self._recorded(run)["test"] == run.test else self.commands(run)[-1:]
 
-    def _make_caches(self, run: Run) -> None:
-        """Make the teacher caches that a run names and that are not there, from the run's options."""
-        for cache, which in run.caches.items():
-            if (self.root / cache).exists():
-                continue
-            self._write_options(run)
-            options = os.path.relpath(self._options_file(run.name), self.root)
-            command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *which, *self._import_flags()]
-            gpu = self._free.get()
-            try:
-                self._doing(run, f"makes {cache}", self._cache_log(cache))
-                self._call([*command, *run.cache_flags], self._cache_log(cache), gpu)
-            finally:
-                self._free.put(gpu)
+    def make_cache(self, run: Run, cache: str) -> None:
+        """Make one of a run's ``caches``, from the run's options, if it is not there.
+
+        Raises:
+            RunFailed: The command failed; what is done of the cache is kept.
+        """
+        if (self.root / cache).exists():
+            return
+        self._write_options(run)
+        options = os.path.relpath(self._options_file(run.name), self.root)
+        command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *run.caches[cache], *self._import_flags()]
+        gpu = self._free.get()
+        try:
+            self._doing(run, f"makes {cache}", self._cache_log(cache))
+            self._call([*command, *run.cache_flags], self._cache_log(cache), gpu)
+        finally:
+            self._free.put(gpu)
 
     def _cache_log(self, cache: str) -> Path:
         return self.folder / "logs" / f"{Path(cache).stem}.txt"
@@ -200,14 +207,27 @@ class Runner:
         remedy = f"Give the method another name; or, to run it again, remove {file} and experiments/{run.name}."
         raise InputError("run", run.name, problem, remedy)
 
-    def _carry_out(self, run: Run) -> None:
-        from srkd_plugin.tables.results import measure
+    def carry_out(self, run: Run) -> None:
+        """Train and test a run as far as it is not done; what it comes after has to be there.
 
-        missing = self.missing(run)
-        if not missing or self._stopped:
+        Raises:
+            InputError: Another process carries it out, e.g. a job of SLURM's.
+            RunFailed: A command failed.
+        """
+        if self._stopped or not self.missing(run):
             return
         gpu = self._free.get()
         try:
+            with owned("run", self.record_file(run)):
+                self._carry_out(run, gpu)
+        finally:
+            self._free.put(gpu)
+
+    def _carry_out(self, run: Run, gpu: str) -> None:
+        from srkd_plugin.tables.results import measure
+
+        missing = self.missing(run)  # which another process may just have done
+        if missing:
             train_log, test_log = (self.log_file(run, step) for step in ("train", "test"))
             self._write_options(run)
             *train, test = missing
@@ -220,8 +240,6 @@ class Runner:
             record = {"options": self._fingerprint(run), **measure(run, self.root, train_log, test_log, cache_logs)}
             write_json(self.record_file(run), record)
             self.tell(run, DONE, test_log)
-        finally:
-            self._free.put(gpu)
 
     def _call(self, command: Sequence[str], log: Path, gpu: str) -> None:
         if self._stopped:

@@ -22,7 +22,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class TeacherRow(_Section):
@@ -69,6 +69,24 @@ class BenchmarkSet(_Section):
     dataroot_lq: str
 
 
+class SlurmSection(_Section):
+    """``slurm``: what each job of ``srkd table run --submit slurm`` asks SLURM for; docs/slurm.md."""
+
+    timeout_min: int = Field(ge=2)
+    """Minutes that a job may take. A training that takes longer saves before the end, and the next call goes on."""
+    partition: Optional[str] = None
+    cpus_per_task: int = Field(default=1, ge=1)
+    """CPUs; those of the data loader's workers included."""
+    mem_gb: Optional[float] = Field(default=None, gt=0)
+    """Memory in GB; none: as the cluster gives it."""
+    gpus_per_node: int = Field(default=0, ge=0)
+    account: Optional[str] = None
+    qos: Optional[str] = None
+    constraint: Optional[str] = None
+    setup: list[str] = Field(default_factory=list)
+    """Lines of shell before the job, e.g. ``module load cuda``."""
+
+
 class Table(_Section):
     """A table's file."""
 
@@ -84,6 +102,8 @@ class Table(_Section):
     caches: dict[str, list[str]] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
     pairs: list[list[str]] = Field(default_factory=list)
+    slurm: Optional[SlurmSection] = None
+    """What each job of ``srkd table run --submit slurm`` asks for."""
     sets: dict[str, BenchmarkSet] = Field(min_length=1)
 
     def seeds_of(self, method: str) -> list[int]:
@@ -101,3 +121,12 @@ class Table(_Section):
     def cache_path(self, cache: str) -> str:
         """Where a cache is, below the working directory."""
         return f"tables/{self.name}/cache_{cache}.lmdb"
+
+
+def table_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a table's file, from which editors complete keys."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Table.model_json_schema(),
+        "title": "A table of srkd_plugin",
+    }
