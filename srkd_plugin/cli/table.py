@@ -17,7 +17,7 @@ from srkd_plugin.cli.parser import Parser, add_command, add_commands, gpu_ids, p
 if TYPE_CHECKING:
     from srkd_plugin.tables.plan import Run
     from srkd_plugin.tables.runner import Runner
-    from srkd_plugin.tables.table_sections import SlurmSection, Table
+    from srkd_plugin.tables.table_sections import Table
 
 RUN_HELP = """\
 Train and test every run of a table that is missing, then make the report. Run it where basicsr/ and datasets/ are.
@@ -99,13 +99,14 @@ def _run(args: argparse.Namespace) -> int:
             for command in machine.missing(one):
                 _show(" ".join(command))
         return 0
-    resources = _slurm(args, table) if args.submit else None
+    if args.submit:
+        _require_slurm(args, table)
     _check(machine, wanted)
     try:
-        if resources is None:
-            _run_all(machine, wanted, table.name)
+        if args.submit:
+            slurm.run_in_jobs(machine, wanted, table)
         else:
-            slurm.run_in_jobs(machine, wanted, resources)
+            _run_all(machine, wanted, table.name)
     except runner.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -121,15 +122,15 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _slurm(args: argparse.Namespace, table: Table) -> SlurmSection:
-    """What the table's jobs ask for; what only a machine of one's own shares out is refused."""
+def _require_slurm(args: argparse.Namespace, table: Table) -> None:
+    """Check that the table's jobs can be submitted; what only a machine of one's own shares out is refused."""
     from srkd_plugin.errors import InputError
     from srkd_plugin.tables.slurm import require_slurm
 
     for flag, given in (("--gpus", args.gpus), ("--jobs", args.jobs if args.jobs > 1 else None)):
         if given:
             raise InputError(flag, given, "SLURM shares out its machines itself", "Leave it out.")
-    return require_slurm(table)
+    require_slurm(table)
 
 
 def _check(machine: Runner, wanted: Sequence[Run]) -> None:

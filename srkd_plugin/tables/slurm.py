@@ -37,11 +37,8 @@ NEVER = "DependencyNeverSatisfied"
 """Reason that ``squeue`` gives for a job that waits for one that has failed."""
 
 
-def require_slurm(table: Table) -> SlurmSection:
+def require_slurm(table: Table) -> None:
     """Check that jobs of a table can be submitted here.
-
-    Returns:
-        What each job asks for.
 
     Raises:
         InputError: The table does not say that, submitit is not installed, or there is no SLURM.
@@ -54,10 +51,9 @@ def require_slurm(table: Table) -> SlurmSection:
         if shutil.which(program) is None:
             remedy = f"Start it where SLURM's commands are, or leave {OPTION} out."
             raise InputError(OPTION, SLURM, f"{program} is not on the PATH", remedy)
-    return table.slurm
 
 
-def run_in_jobs(machine: Runner, runs: Sequence[Run], resources: SlurmSection) -> None:
+def run_in_jobs(machine: Runner, runs: Sequence[Run], table: Table) -> None:
     """Carry out runs as jobs, and wait for them.
 
     This process may be killed at any time and started again: what is done is not submitted again, and what is queued or
@@ -70,7 +66,7 @@ def run_in_jobs(machine: Runner, runs: Sequence[Run], resources: SlurmSection) -
     """
     machine.refuse_changed(runs)
     with owned("table", machine.folder):
-        queue = Queue(machine, resources)
+        queue = Queue(machine, table)
         waiting = _submit(queue, runs)
         try:
             _wait(queue, waiting)
@@ -84,11 +80,11 @@ class Queue:
 
     Args:
         machine: What carries out a run, in the job.
-        resources: What each job asks for.
+        table: What says what each job asks for.
     """
 
-    def __init__(self, machine: Runner, resources: SlurmSection) -> None:
-        self.machine, self._resources = machine, resources
+    def __init__(self, machine: Runner, table: Table) -> None:
+        self.machine, self._table = machine, table
         self.folder = machine.folder / "jobs"
         self._prefix = "srkd-" + hashlib.sha256(os.path.realpath(machine.folder).encode()).hexdigest()[:8]
 
@@ -144,7 +140,9 @@ class Queue:
 
         machine = self.machine
         executor = submitit.SlurmExecutor(folder=self.folder)
-        executor.update_parameters(job_name=self.slurm_name(job), **self._parameters(after))
+        executor.update_parameters(
+            job_name=self.slurm_name(job), **parameters(self._table.slurm_of(job.run.method), after)
+        )
         where = str(machine.root), str(machine.folder)
         try:
             number = executor.submit(carry_out, *where, machine.processes, list(machine.imports), job).job_id
@@ -154,25 +152,31 @@ class Queue:
         write_json(self._note(job), {"id": number, "options_sha256": job.options_sha256})
         return number
 
-    def _parameters(self, after: Sequence[str]) -> dict[str, Any]:
-        wanted = self._resources
-        parameters = {
-            "partition": wanted.partition,
-            "time": wanted.timeout_min,
-            "cpus_per_task": wanted.cpus_per_task,
-            "mem": None if wanted.mem_gb is None else f"{max(1, round(wanted.mem_gb * 1024))}MB",
-            "gpus_per_node": wanted.gpus_per_node or None,
-            "account": wanted.account,
-            "qos": wanted.qos,
-            "constraint": wanted.constraint,
-            "setup": wanted.setup or None,
-            "dependency": f"afterok:{':'.join(after)}" if after else None,
-            "stderr_to_stdout": True,
-            "srun_args": [f"--cpus-per-task={wanted.cpus_per_task}"],  # since SLURM 22.05 srun has to be told
-            # submitit's own signal would end a training that does not know it; this one lets it save
-            "additional_parameters": {"kill-on-invalid-dep": "yes", "signal": f"TERM@{BEFORE_THE_END}"},
-        }
-        return {key: value for key, value in parameters.items() if value is not None}
+
+def parameters(wanted: SlurmSection, after: Sequence[str]) -> dict[str, Any]:
+    """What submitit's executor is told.
+
+    Args:
+        wanted: What the job asks for.
+        after: Numbers of the jobs that it comes after.
+    """
+    found = {
+        "partition": wanted.partition,
+        "time": wanted.timeout_min,
+        "cpus_per_task": wanted.cpus_per_task,
+        "mem": None if wanted.mem_gb is None else f"{max(1, round(wanted.mem_gb * 1024))}MB",
+        "gpus_per_node": wanted.gpus_per_node or None,
+        "account": wanted.account,
+        "qos": wanted.qos,
+        "constraint": wanted.constraint,
+        "setup": wanted.setup or None,
+        "dependency": f"afterok:{':'.join(after)}" if after else None,
+        "stderr_to_stdout": True,
+        "srun_args": [f"--cpus-per-task={wanted.cpus_per_task}"],  # since SLURM 22.05 srun has to be told
+        # submitit's own signal would end a training that does not know it; this one lets it save
+        "additional_parameters": {"kill-on-invalid-dep": "yes", "signal": f"TERM@{BEFORE_THE_END}"},
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _submit(queue: Queue, runs: Sequence[Run]) -> dict[str, Job]:

@@ -51,6 +51,9 @@ def check_names(table: Table) -> None:
         if row.cache is not None and row.cache not in table.caches:
             hint = nearest(row.cache, table.caches)
             raise InputError(f"methods.{name}.cache", row.cache, "there is no such cache", hint)
+    for name in (TEACHER, *table.methods):
+        if table.teacher.slurm if name == TEACHER else table.methods[name].slurm:
+            table.slurm_of(name)
     for name, group in table.groups.items():
         for test_set in group.sets or []:
             if test_set not in table.sets:

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Optional
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from srkd_plugin.errors import MISSING, OptionsError
+from srkd_plugin.options.validate import check_section
+
 TEACHER = "teacher"
 """Name of the teacher's row."""
 
@@ -35,6 +38,8 @@ class TeacherRow(_Section):
     param_key: Optional[str] = "params"
     network: Optional[dict[str, Any]] = None
     """``network_g`` of the teacher, to test given weights."""
+    slurm: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the table's ``slurm`` that are others for the teacher's job."""
 
 
 class Method(_Section):
@@ -52,6 +57,8 @@ class Method(_Section):
     group: str = "main"
     budget: Optional[str] = None
     """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""
+    slurm: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the table's ``slurm`` that are others for the row's jobs, and for a cache that it is first to read."""
 
 
 class Group(_Section):
@@ -113,6 +120,18 @@ class Table(_Section):
     def baseline_of(self, method: str) -> str:
         """What a method is compared with."""
         return self.methods[method].baseline or self.baseline
+
+    def slurm_of(self, row: str) -> SlurmSection:
+        """What the jobs of a row, or of the teacher, ask SLURM for.
+
+        Raises:
+            OptionsError: A key of the row's ``slurm`` is wrong, or the table has no such section.
+        """
+        key = f"{row}.slurm" if row == TEACHER else f"methods.{row}.slurm"
+        own = self.teacher.slurm if row == TEACHER else self.methods[row].slurm
+        if self.slurm is None:
+            raise OptionsError("slurm", MISSING, f"{key} changes keys of it", "Add it, e.g. slurm: {timeout_min: 600}.")
+        return check_section(SlurmSection, key, {**self.slurm.model_dump(), **own})
 
     def label_of(self, method: str) -> str:
         """How a method is called in the report."""

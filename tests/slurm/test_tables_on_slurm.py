@@ -102,6 +102,12 @@ def table(cluster, root, *flags):
     return process.returncode, said
 
 
+def _wait_with(process, what, cluster):
+    """Wait for something that a process brings about, and not longer than it lives."""
+    wait_for(lambda: what() or process.poll() is not None, "what the jobs do", LONG, cluster)
+    assert process.poll() is None, process.communicate()[0]
+
+
 def calls(root):
     return [" ".join(line.split()[:2]) for line in (root / "calls.txt").read_text().splitlines()]
 
@@ -114,7 +120,7 @@ def test_a_killed_submitter_is_started_again_and_ends_with_the_same_report(clust
     root = lay_out(tmp_path / "slurm", train=TRAIN + LEAVES_WEIGHTS + WAITS)
     first = start(cluster, root, "--submit", "slurm")
     try:
-        wait_for((root / "training").exists, "the training", LONG, cluster)
+        _wait_with(first, (root / "training").exists, cluster)
     finally:
         first.kill()
         said, _ = first.communicate()
@@ -169,7 +175,7 @@ def test_a_training_that_is_cancelled_midway_is_resumed(cluster, data, teacher_f
     first = start(cluster, root, "--submit", "slurm")
     try:
         state = root / "experiments/t_live_s0/training_states"
-        wait_for(lambda: list(state.glob("*.state")), "a checkpoint", LONG, cluster)
+        _wait_with(first, lambda: list(state.glob("*.state")), cluster)
         number = read_json(root / "tables/t/jobs/run_t_live_s0.json")["id"]
         cluster.ask("scancel", number)
         said, _ = first.communicate(timeout=LONG)

@@ -6,7 +6,6 @@ import pickle
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,7 +87,8 @@ def make(root, content=CONTENT):
     table = plan.read_table(file)
     runs = plan.plan_runs(table, file)
     machine = runner.Runner(root, root / "tables/t", lambda command: None)
-    return runs, slurm.Queue(machine, slurm.require_slurm(table))
+    slurm.require_slurm(table)
+    return runs, slurm.Queue(machine, table)
 
 
 def queued(cluster):
@@ -143,6 +143,46 @@ def test_each_run_and_cache_is_a_job_that_comes_after_what_it_reads(root, cluste
     ):
         assert all(f"#SBATCH {line}\n" in script for script in scripts.values()), line
     assert all("srun " in script and "--cpus-per-task=3 " in script for script in scripts.values())
+
+
+def test_a_row_may_ask_for_more_than_the_others(root, cluster):
+    content = {**CONTENT, "teacher": {**CONTENT["teacher"], "slurm": {"gpus_per_node": 4, "timeout_min": 900}}}
+    runs, queue = make(root, content)
+    slurm._submit(queue, runs[:2])
+    teacher, row = ((cluster / f"{number}.sh").read_text() for number in (101, 102))
+    assert "--gpus-per-node=4\n" in teacher and "--time=900\n" in teacher and "--partition=gpu\n" in teacher
+    assert "--gpus-per-node=2\n" in row and "--time=90\n" in row
+
+
+def test_what_a_row_asks_for_is_checked_when_the_table_is_read(root):
+    content = {**CONTENT, "methods": {"none": {"file": "student.yml", "slurm": {"mem": 3}}}}
+    with pytest.raises(OptionsError, match=r"^methods\.none\.slurm\.mem = 3: unknown key. Did you mean 'mem_gb'"):
+        make_without_slurm(root, content)
+    del content["slurm"]
+    with pytest.raises(OptionsError, match=r"^slurm is missing: methods\.none\.slurm changes keys of it"):
+        make_without_slurm(root, content)
+
+
+def test_a_table_that_another_process_carries_out_submits_nothing(root, cluster):
+    runs, queue = make(root)
+    (root / "tables").mkdir()
+    refused = pytest.raises(OptionsError, match=r"table = .*another process writes there")
+    with other_process.waiting(OWNS, root / "tables/t"), refused:
+        slurm.run_in_jobs(queue.machine, runs, queue._table)
+    assert not (cluster / "count").exists()
+
+
+def test_who_interrupts_the_waiting_is_told_that_the_jobs_go_on(root, cluster, monkeypatch, capsys):
+    runs, queue = make(root)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(slurm, "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        slurm.run_in_jobs(queue.machine, runs, queue._table)
+    assert capsys.readouterr().out.endswith("the jobs go on; the same command waits for them, scancel ends them\n")
+    assert len(queued(cluster)) == 5
 
 
 def test_what_is_in_the_queue_or_done_is_not_submitted_again(root, cluster, capsys):
@@ -296,9 +336,9 @@ def test_two_jobs_of_one_run_do_not_run_at_once(root):
     assert not (root / "calls.txt").exists()
 
 
-def make_without_slurm(root):
+def make_without_slurm(root, content=CONTENT):
     file = root / "options/tables/t.yml"
-    file.write_text(yaml.safe_dump(CONTENT, sort_keys=False))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     return plan.plan_runs(plan.read_table(file), file), runner.Runner(root, root / "tables/t", lambda command: None)
 
 
@@ -352,8 +392,7 @@ def test_what_slurm_shares_out_is_not_shared_out_here(root, cluster, monkeypatch
 
 
 def test_the_default_section_asks_for_little():
-    queue = slurm.Queue(runner.Runner(Path("r"), Path("f")), SlurmSection(timeout_min=5))
-    assert queue._parameters([]) == {
+    assert slurm.parameters(SlurmSection(timeout_min=5), []) == {
         "time": 5,
         "cpus_per_task": 1,
         "stderr_to_stdout": True,
