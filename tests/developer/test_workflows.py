@@ -1,11 +1,11 @@
-"""What runs before a commit, on a push and on a tag: the same checks, on the versions that the README names."""
+"""What runs before a commit, on a push and on a tag: the same checks, on the versions that docs/install.md names."""
 
 import re
 
 import tiny
 import yaml
 
-README = (tiny.PROJECT / "README.md").read_text("utf-8")
+INSTALL = (tiny.PROJECT / "docs/install.md").read_text("utf-8")
 PYPROJECT = (tiny.PROJECT / "pyproject.toml").read_text("utf-8")
 TEST_SH = (tiny.PROJECT / "scripts/test.sh").read_text("utf-8")
 
@@ -18,12 +18,12 @@ def commands(job):
     return [step["run"] for step in job["steps"] if "run" in step]
 
 
-def test_the_matrix_has_the_versions_that_the_readme_names():
+def test_the_matrix_has_the_versions_that_the_installation_names():
     rows = read(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["include"]
     pythons = [row["python"] for row in rows]
-    oldest, newest = re.search(r"Python (3\.\d+) to (3\.\d+), torch >= 2\.0", README).groups()
+    oldest, newest = re.search(r"Python (3\.\d+) to (3\.\d+), torch >= 2\.0", INSTALL).groups()
     assert {oldest, newest} <= set(pythons)
-    named = re.search(r"The tests pass with(.*?)\n\n", README, re.S).group(1)
+    named = re.search(r"The tests pass with(.*?)\n\n", INSTALL, re.S).group(1)
     assert set(re.findall(r"\b3\.\d+(?= \+)", named)) <= set(pythons)
     torch = re.search(rf"{re.escape(oldest)} \+ (\d\S*)", named).group(1)
     constraints = {row["python"]: f".github/constraints/{row['constraints']}.txt" for row in rows}
@@ -32,7 +32,7 @@ def test_the_matrix_has_the_versions_that_the_readme_names():
 
 
 def test_the_metadata_name_the_same_pythons():
-    oldest, newest = re.search(r"Python 3\.(\d+) to 3\.(\d+), torch", README).groups()
+    oldest, newest = re.search(r"Python 3\.(\d+) to 3\.(\d+), torch", INSTALL).groups()
     assert f'requires-python = ">=3.{oldest},<3.{int(newest) + 1}"' in PYPROJECT
     expected = [f"3.{minor}" for minor in range(int(oldest), int(newest) + 1)]
     assert re.findall(r"Python :: (3\.\d+)", PYPROJECT) == expected

@@ -153,14 +153,17 @@ def test_vgg_is_neither_trained_nor_saved(opt, tmp_path, vgg_file):
     assert sum(f.stat().st_size for f in saved) < 1e6, "VGG19 takes 50 MB"
 
 
-@pytest.mark.parametrize("arch", ["SRVGGNetCompact", "RCAN", "MSRResNet"])
+@pytest.mark.parametrize("arch", ["SRVGGNetCompact", "RCAN", "MSRResNet", "RRDBNet", "ECBSR"])
 def test_any_architecture_of_basicsrs_registry(opt, tmp_path, arch):
     more = {
         "SRVGGNetCompact": {"num_conv": 2, "upscale": 2},
         "RCAN": {"num_group": 1, "num_block": 1, "squeeze_factor": 2, "upscale": 2},
         "MSRResNet": {"num_block": 1, "upscale": 2},
+        "RRDBNet": {"num_block": 1, "num_grow_ch": 4, "scale": 2},
+        "ECBSR": {"num_block": 1, "num_channel": 4, "with_idt": False, "act_type": "prelu", "scale": 2},
     }[arch]
-    opt["network_g"] = {"type": arch, "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, **more}
+    width = {} if "num_channel" in more else {"num_feat": 8}
+    opt["network_g"] = {"type": arch, "num_in_ch": 3, "num_out_ch": 3, **width, **more}
     assert step(tiny.model(opt, tmp_path))["l_contrastive"] > 0
     opt["network_t"], opt["network_g"] = opt["network_g"], dict(tiny.STUDENT)
     opt["path"]["pretrain_network_t"], opt["teacher"] = None, {"random_init": True}

@@ -8,7 +8,7 @@ import yaml
 
 from srkd_plugin.options.terms import read_terms
 
-DOCUMENTS = sorted([*tiny.PROJECT.glob("*.md"), *tiny.PROJECT.glob("docs/*.md")])
+DOCUMENTS = sorted([*tiny.PROJECT.glob("*.md"), *tiny.PROJECT.glob("docs/*.md"), *tiny.PROJECT.glob("docs/api/*.md")])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
@@ -28,12 +28,34 @@ def test_named_scripts_options_and_tests_exist(document):
         assert f"def {name}" in tests or (tiny.PROJECT / "options" / f"{name}.yml").exists(), name
 
 
-def test_the_readmes_terms_are_accepted():
-    """Every distill_opt block of the README is read by the code that reads users' files."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (tiny.PROJECT / "README.md").read_text(), re.S)
+def test_the_terms_that_are_shown_are_accepted():
+    """Every distill_opt block of docs/terms.md is read by the code that reads users' files."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (tiny.PROJECT / "docs/terms.md").read_text(), re.S)
     terms = [block for block in blocks if "type:" in block and "model_type" not in block]
     assert len(terms) >= 2
     for block in terms:
         block = "\n".join(line[4:] for line in block.splitlines() if not line.startswith("  distill_opt"))
         read = read_terms(yaml.safe_load(block))
         assert read
+
+
+def test_the_readme_is_short_and_leads_to_every_document():
+    """One screen of what it is; what it once said in full is in docs/."""
+    text = (tiny.PROJECT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    missing = [file.name for file in tiny.PROJECT.glob("docs/*.md") if f"](docs/{file.name})" not in text]
+    assert missing == []
+
+
+def test_every_options_file_is_in_the_table_of_them():
+    """docs/training.md, "Which file do I want?"; the demo's small twins are one row."""
+    text = (tiny.PROJECT / "docs/training.md").read_text()
+    files = [file.name for file in tiny.PROJECT.glob("options/*.yml") if not file.name.startswith("demo_")]
+    assert [name for name in files if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("page", sorted(tiny.PROJECT.glob("docs/api/*.md")), ids=lambda page: page.stem)
+def test_examples_of_the_python_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(compile(code, str(page), "exec"), {})  # ours
