@@ -23,6 +23,7 @@ from basicsr.archs import build_network
 from basicsr.utils import options as stock_options
 
 from srkd_plugin.parallel.cuda import has_cuda
+from srkd_plugin.teacher_cache.info import Shard
 from srkd_plugin.teacher_cache.make import make_cache
 
 CORPUS = Path(__file__).with_name("bad_options")
@@ -62,13 +63,14 @@ def files(tmp_path_factory):
 
 
 def make_caches(root, demo):
-    """The cache of another teacher, and one that was not finished."""
+    """The cache of another teacher, one that was not finished, and a shard."""
     torch.save({"params": build_network(copy.deepcopy(demo["network_t"])).state_dict()}, root / "another_teacher.pth")
     opt = {**copy.deepcopy(demo), "num_gpu": 0}
     opt["datasets"]["train"].update(dataroot_gt=str(root / "HR.lmdb"), dataroot_lq=str(root / "LR.lmdb"))
     opt["path"]["pretrain_network_t"] = str(root / "another_teacher.pth")
     make_cache(cached.job(opt, root / "cache_of_another.lmdb"))
     shutil.copytree(root / "cache_of_another.lmdb", root / "stopped.lmdb.unfinished")
+    make_cache(cached.job(opt, root / "shard.lmdb", Shard(index=1, count=2)))
 
 
 def good(base, files):
@@ -92,8 +94,14 @@ def faulty(case, files):
         del section[key]
     for path, value in case.get("set", {}).items():
         section, key = walk(opt, path)
-        section[key] = value.replace("{files}", str(files)) if isinstance(value, str) else value
+        section[key] = with_files(value, files)
     return yaml.safe_dump(opt, sort_keys=False) + case.get("append", "")
+
+
+def with_files(value, files):
+    if isinstance(value, list):
+        return [with_files(one, files) for one in value]
+    return value.replace("{files}", str(files)) if isinstance(value, str) else value
 
 
 def walk(opt, path):
