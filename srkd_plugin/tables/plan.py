@@ -5,7 +5,8 @@
     baseline: none                       # what the methods are compared with
     common: {...}                        # merged into every options file
     distill: {...}                       # merged into those that name a teacher
-    teacher: {file: teacher_edsr_l.yml, set: {...}, seed: 100}     # or {weights: FILE, param_key: params, network: ...}
+    teacher: {file: teacher_edsr_l.yml, set: {...}, seed: 100}     # or {weights: FILE, param_key: params, network: ...,
+                                         #  test: false}: no row of its own
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
@@ -126,7 +127,7 @@ def read_table(file: Path) -> Table:
 
 
 def plan_runs(table: Table, file: Path) -> list[Run]:
-    """The runs of a table, the teacher's first, then seed by seed, so that a part of them is a table already.
+    """The runs of a table, the teacher's first if it is tested, then seed by seed: a part of them is a table already.
 
     Args:
         table: What is asked for.
@@ -138,7 +139,7 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
     folder = file.resolve().parent.parent
     options = functools.lru_cache(maxsize=None)(lambda name: read_yaml(folder / name))  # each file is read once
     teacher = _teacher_run(table, options)
-    runs = [teacher]
+    runs = [teacher] if table.teacher.test else []
     for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
         runs += [_student_run(table, options, teacher, m, seed) for m in table.methods if seed in table.seeds_of(m)]
     return _in_stages(runs)
@@ -149,7 +150,7 @@ def _in_stages(runs: Sequence[Run]) -> list[Run]:
     names = {run.name for run in runs}
     after = {run.name: {name for name in reads_of(run.train, names) if name != run.name} for run in runs}
     for run in runs:
-        if run.needs_teacher:
+        if run.needs_teacher and runs[0].method == TEACHER:
             after[run.name].add(runs[0].name)
     stage = stages(after)
     return [replace(run, after=tuple(sorted(after[run.name])), stage=stage[run.name]) for run in runs]

@@ -30,6 +30,8 @@ def check_names(table: Table) -> None:
         require_plain_name("methods", run, NAMED["methods"])
     if (table.teacher.file is None) == (table.teacher.weights is None):
         raise InputError("teacher", MISSING, "either file or weights is expected", "Give one of them.")
+    if table.teacher.file is not None and not table.teacher.test:
+        raise InputError("teacher.test", False, "a teacher that the table trains is tested", "Remove it.")
     if TEACHER in table.methods:
         raise InputError("methods.teacher", MISSING, "this is the teacher's own row", "Choose another name.")
     wanted = [("baseline", table.baseline), *((f"methods.{m}.baseline", table.baseline_of(m)) for m in table.methods)]

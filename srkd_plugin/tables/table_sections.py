@@ -40,6 +40,8 @@ class TeacherRow(_Section):
     """``network_g`` of the teacher, to test given weights."""
     slurm: dict[str, Any] = Field(default_factory=dict)
     """Keys of the table's ``slurm`` that are others for the teacher's job."""
+    test: bool = True
+    """False: given weights have no row of their own, for a teacher that is slow, or no network of BasicSR's."""
 
 
 class Method(_Section):

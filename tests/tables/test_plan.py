@@ -46,6 +46,15 @@ def test_the_runs_are_the_teachers_and_then_seed_by_seed(write):
     assert all(run.train["name"] == run.name and run.train["num_gpu"] == 0 for run in runs)
 
 
+def test_a_given_teacher_that_is_not_tested_has_no_run(write):
+    given = {"weights": "DAT.pth", "param_key": None, "network": {"type": "SpandrelModel"}, "test": False}
+    file = write({**MINIMAL, "teacher": given})
+    runs = plan.plan_runs(plan.read_table(file), file)
+    assert [(run.name, run.after) for run in runs] == [("t_none_s0", ()), ("t_none_s1", ()), ("t_output_s1", ())]
+    assert runs[2].train["network_t"] == {"type": "SpandrelModel"}
+    assert (runs[2].train["path"]["pretrain_network_t"], runs[2].train["path"]["param_key_t"]) == ("DAT.pth", None)
+
+
 def test_a_section_of_another_type_replaces_and_others_merge(write):
     file = write(MINIMAL)
     teacher, none, _, output = plan.plan_runs(plan.read_table(file), file)
@@ -167,6 +176,7 @@ def test_rows_that_cannot_start_from_each_other(write, rows, says):
         ("seeds", "0", "seeds = '0'"),
         ("name", "../x", "name = '../x'"),
         ("teacher.weights", "x.pth", "either file or weights"),
+        ("teacher.test", False, "teacher.test = False: a teacher that the table trains is tested. Remove it."),
         ("pairs", [["output", "fakd"]], "pairs.0 = 'fakd': there is no such method"),
         ("pairs", [["output"]], "two methods are expected"),
         ("groups", {"main": {"title": "T", "sets": ["Set6"]}}, "groups.main.sets = 'Set6'.*Did you mean 'Set5'"),
