@@ -94,6 +94,10 @@ ASSUMPTIONS = (
         *(f"{MODEL}.optimize_parameters", "overridden", DISTILL, TRAINING, "self current_iter"), "output log_dict"
     ),
     Assumption(
+        *(f"{BASE}.get_current_log", "read", "basicsr_patches.progress_line", "the line of progress has no losses"),
+        *("self", "log_dict"),
+    ),
+    Assumption(
         *(f"{MODEL}.test", "overridden", "training.any_size_model", "images are not padded to a multiple"),
         *("self", "lq output"),
     ),
