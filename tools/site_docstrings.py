@@ -9,6 +9,10 @@ import griffe
 
 ROLE = re.compile(r":(?:func|class|meth|attr|data|mod):`(~?)([\w.]+)`")
 LITERAL_BLOCK = re.compile(r"::(?=\n\n +)")
+MATH = re.compile(r"^( *)\.\. math::\n\n?((?:\1 +.*(?:\n|\Z)|\n(?=\1 +))+)", re.MULTILINE)
+CODE = re.compile(r"((?s:```.*?```)|``.*?``|`.*?`)")
+TIMES = re.compile(r"(?<=\w)\*(?=\w)")
+"""A product such as C*H*W, in which Markdown would see emphasis."""
 
 
 def as_markdown(text: str, module: str, owner: str) -> str:
@@ -27,7 +31,9 @@ def as_markdown(text: str, module: str, owner: str) -> str:
         shown = name.rpartition(".")[2] if short else name
         return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'
 
-    return LITERAL_BLOCK.sub(":", ROLE.sub(link, text))
+    parts = CODE.split(MATH.sub(r"\1```latex\n\2\1```\n", text))
+    parts[::2] = [TIMES.sub(r"\\*", part) for part in parts[::2]]
+    return LITERAL_BLOCK.sub(":", ROLE.sub(link, "".join(parts)))
 
 
 class Docstrings(griffe.Extension):

@@ -87,5 +87,11 @@ def test_literal_blocks_lose_one_colon():
     assert docstrings.as_markdown("Template::\n\n    a::b\n", "p", "p") == "Template:\n\n    a::b\n"
 
 
+def test_formulas_are_shown_as_they_are():
+    text = "Sum:\n\n.. math::\n    a*b \\\\\n    c\n\nOf C*H*W, ``N*N`` and a * b.\n"
+    shown = "Sum:\n\n```latex\n    a*b \\\\\n    c\n```\n\nOf C\\*H\\*W, ``N*N`` and a * b.\n"
+    assert docstrings.as_markdown(text, "p", "p") == shown
+
+
 def test_test_sh_builds_it():
     assert re.search(r'mkdocs" build --strict', (tiny.PROJECT / "scripts/test.sh").read_text())
