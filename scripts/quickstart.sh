@@ -77,10 +77,11 @@ run "$root/scripts/compare_results.py" --gt datasets/demo/test/HR --lq datasets/
   --system "student=results/demo_test_student/visualization/demo_test" \
   --system "distilled student=results/demo_test_distilled/visualization/demo_test" \
   --system "teacher=results/demo_test_teacher/visualization/demo_test" \
-  --picture crops.png | sed '/^picture: /d' | tee table.md
+  --picture crops.png --html compare.html | sed '/^picture: /d; /^page: /d' | tee table.md
 echo '![crops](crops.png)' >> table.md # beside it
 echo "table:   quickstart/table.md"
 echo "picture: quickstart/crops.png"
+echo "page:    quickstart/compare.html"
 step "export: the distilled student as ONNX, float32 and INT8"
 TQDM_DISABLE=1 quietly export 'PSNR in dB|^error' -m srkd_plugin export -opt options/demo_distill_cl_l1.yml --out exported --force \
   --without ncnn --int8 --int8-crops 16 --calibrate datasets/demo/train_LR_x2_sub.lmdb --test datasets/demo/test

@@ -1,4 +1,4 @@
-"""``srkd compare``: a table of PSNR of several systems' SR images, and a sheet of enlarged crops."""
+"""``srkd compare``: a table of PSNR of several systems' SR images, a sheet of enlarged crops, and a page of both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from srkd_plugin.cli.parser import Parser, describe, positive_int
 
 DESCRIPTION = """\
-Compare SR images of several systems: a table of PSNR (Y channel) and a sheet of enlarged crops.
+Compare SR images of several systems: a table of PSNR (Y channel), a sheet of enlarged crops, and a page for the browser
+with differences image by image and a slider between any two systems.
 """
 EXAMPLES = """\
 # after two runs of basicsr/test.py with val.save_img: true
 srkd compare --gt datasets/demo/test/HR --lq datasets/demo/test/LR_bicubic/X2 --scale 2 \\
     --system student=results/demo_test_student/visualization/demo_test \\
-    --system teacher=results/demo_test_teacher/visualization/demo_test --picture crops.png
+    --system teacher=results/demo_test_teacher/visualization/demo_test --picture crops.png --html compare.html
 """
 
 
@@ -31,16 +32,32 @@ def add_arguments(parser: Parser) -> None:
         "--system", type=_system, action="append", default=[], metavar="NAME=DIR", help="its SR images; repeatable"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="file to draw the crops to (needs matplotlib)")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="page with the table and crops to slide over (needs the extra report)"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     from srkd_plugin.evaluate.compare_images import by_system, compare, draw_crops
 
-    comparison = compare(args.gt, args.lq, by_system(args.system), args.scale)
+    systems = by_system(args.system)
+    if args.html:
+        from srkd_plugin.report.compare_page import require_systems
+
+        require_systems(args.html, systems)
+    comparison = compare(args.gt, args.lq, systems, args.scale)
     print(comparison.table())
+    written = []
     if args.picture:
         draw_crops(comparison, args.picture)
-        print(f"\npicture: {args.picture}")
+        written.append(f"picture: {args.picture}")
+    if args.html:
+        from srkd_plugin.report.compare_page import write_compare_page
+
+        write_compare_page(comparison, {"--gt": args.gt, "--lq": args.lq}, systems, args.scale, args.html)
+        written.append(f"page: {args.html}")
+    if written:
+        print("\n" + "\n".join(written))
     return 0
 
 

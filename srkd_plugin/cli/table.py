@@ -39,12 +39,15 @@ srkd table run options/tables/paper.yml --submit slurm
 srkd table run options/tables/cpu.yml --dry-run
 """
 REPORT_HELP = """\
-Make the report of a table from stored results alone; nothing is run.
+Make the report of a table; nothing is run. It is made from stored results (--results), or, where the table is run, from
+what has been finished so far: also while it is trained.
 """
 REPORT_EXAMPLES = """\
 srkd table report options/tables/cpu.yml --results docs/results/cpu
 # of runs that were made on two machines
 srkd table report options/tables/cpu.yml --results A B --out C
+# a page for the browser, of a table that may still be training
+srkd table report options/tables/cpu.yml --html report.html
 """
 
 
@@ -73,18 +76,19 @@ def add_arguments(parser: Parser) -> None:
         commands, "report", _report, "make the report from stored results", REPORT_HELP, REPORT_EXAMPLES
     )
     report.add_argument("table", type=Path, help="the table's YAML file")
-    folders: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "DIR"}
-    report.add_argument(
-        "--results", help="folders with images.csv and the others; what is in two of them must agree", **folders
-    )
+    folders: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "DIR"}
+    results = "folders with images.csv and the others; what is in two must agree (default: what tables/<name> has)"
+    report.add_argument("--results", default=[], help=results, **folders)
     report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: that of the results)")
+    report.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with all figures (needs the extra report)"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     from srkd_plugin.tables import plan, results, runner, slurm
     from srkd_plugin.tables.plots import draw_sheet
     from srkd_plugin.tables.report import write_report
-    from srkd_plugin.utils.files import read_json
 
     root = Path.cwd()
     table = plan.read_table(args.table)
@@ -110,8 +114,7 @@ def _run(args: argparse.Namespace) -> int:
     except runner.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    finished = [one for one in runs if machine.record_file(one).exists()]
-    found = results.collect(finished, {one.name: read_json(machine.record_file(one)) for one in finished})
+    finished, found = results.of_finished(runs, machine.record_file)
     out = args.out or folder
     results.save(found, out)
     write_report(table, found, out)
@@ -198,15 +201,44 @@ def _report(args: argparse.Namespace) -> int:
     from srkd_plugin.tables import plan, results
     from srkd_plugin.tables.report import write_report
 
+    if args.html is not None:
+        from srkd_plugin.report.render import require_page
+
+        require_page(args.html)
     table = plan.read_table(args.table)
     if args.out is None and len(args.results) > 1:
         raise InputError(
             "--out", MISSING, "results of several folders are not written into one of them", "Name a folder."
         )
-    out = args.out or args.results[0]
-    found = results.merged({str(folder): results.load(folder) for folder in args.results}, table)
+    machine = None if args.results else _machine_of(table)
+    out = args.out or (machine.folder if machine else args.results[0])
+    if machine:
+        runs = plan.plan_runs(table, args.table)
+        finished, found = results.of_finished(runs, machine.record_file)
+    else:
+        found = results.merged({str(folder): results.load(folder) for folder in args.results}, table)
     if out not in args.results:
         results.save(found, out)
     write_report(table, found, out)
     print((out / "table.md").read_text("utf-8"))
+    if machine:
+        print(f"{len(finished)} of {len(runs)} runs; report: {out}")
+    if args.html is not None:
+        from srkd_plugin.report.source import Source
+        from srkd_plugin.report.table_page import write_table_page
+
+        write_table_page(Source(args.table, table, found, args.results, machine), args.html)
+        print(f"page: {args.html}")
     return 0
+
+
+def _machine_of(table: Table) -> Runner:
+    """What has carried out a table in the working directory, as far as it is."""
+    from srkd_plugin.errors import MISSING, InputError
+    from srkd_plugin.tables.runner import Runner
+
+    machine = Runner(Path.cwd(), Path.cwd() / "tables" / table.name, _show, imports=table.imports)
+    if not machine.folder.is_dir():
+        problem = f"and there is no tables/{table.name} in the working directory either"
+        raise InputError("--results", MISSING, problem, "Give folders of stored results, or go where the table is run.")
+    return machine

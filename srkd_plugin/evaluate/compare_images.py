@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,14 +17,11 @@ import_basicsr()
 from basicsr.metrics import calculate_psnr  # noqa: E402
 
 from srkd_plugin.errors import InputError  # noqa: E402
-from srkd_plugin.images.decode import ImageFault, decode_bgr, read_bgr  # noqa: E402
-from srkd_plugin.images.find_pairs import find_pairs  # noqa: E402
-from srkd_plugin.images.listing import list_folder, named, say  # noqa: E402
-from srkd_plugin.images.matlab_resize import upscale  # noqa: E402
-from srkd_plugin.images.pairs import GT, LQ, ImagePairs  # noqa: E402
+from srkd_plugin.evaluate.open_set import OpenSet  # noqa: E402
+from srkd_plugin.images.decode import read_bgr  # noqa: E402
+from srkd_plugin.images.listing import list_folder, named  # noqa: E402
 from srkd_plugin.utils import markdown  # noqa: E402
 
-OPTIONS = {GT: "--gt", LQ: "--lq"}
 BICUBIC = "bicubic"
 
 
@@ -82,12 +78,10 @@ def compare(hr_folder: Path, lq_folder: Path, systems: Mapping[str, Path], scale
     """
     if BICUBIC in systems:
         raise InputError("--system", BICUBIC, "it is the name of the baseline's row", "Give the system another name.")
-    pairs = find_pairs(OPTIONS, {GT: hr_folder, LQ: lq_folder})
-    say(pairs.left_out)
-    by_name = _indices_by_name(pairs)
-    lq = {name: _read(pairs, LQ, index) for name, index in by_name.items()}
-    hr = {name: _mod_crop(_read(pairs, GT, index), lq[name], scale) for name, index in by_name.items()}
-    images = {BICUBIC: {name: upscale(lq[name], scale) for name in hr}}
+    test_set = OpenSet(hr_folder, lq_folder, scale)
+    lq = {name: test_set.lq(name) for name in test_set.names}
+    hr = {name: test_set.hr(name, small) for name, small in lq.items()}
+    images = {BICUBIC: {name: test_set.bicubic(small) for name, small in lq.items()}}
     for system, folder in systems.items():
         images[system] = {name: read_bgr(path) for name, path in find_results(system, folder, list(hr)).items()}
     psnr = {
@@ -181,30 +175,6 @@ def _hardest_crop(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, 
     rows, columns = (range(0, max(length - side, 0) + 1, side // 2) for length in hr.shape[:2])
     corners = [(y, x) for y in rows for x in columns]
     return max(corners, key=lambda corner: error[corner[0] : corner[0] + side, corner[1] : corner[1] + side].sum())
-
-
-def _mod_crop(hr: np.ndarray, lq: np.ndarray, scale: int) -> np.ndarray:
-    return hr[: lq.shape[0] * scale, : lq.shape[1] * scale]
-
-
-def _indices_by_name(pairs: ImagePairs) -> dict[str, int]:
-    """Indices by the name that BasicSR gives results: that of LQ without its extension; sorted."""
-    indices: dict[str, int] = {}
-    for index, pair in enumerate(pairs.pairs):
-        name = os.path.splitext(os.path.basename(pair.lq))[0]
-        if name in indices:
-            problem = f"{pairs.name(indices[name])} and {pairs.name(index)} would have results of one name"
-            raise InputError(OPTIONS[GT], str(pairs.folders[GT]), problem, "Rename or remove one of them.")
-        indices[name] = index
-    return dict(sorted(indices.items()))
-
-
-def _read(pairs: ImagePairs, side: str, index: int) -> np.ndarray:
-    try:
-        return decode_bgr(pairs.read(side, index))
-    except ImageFault as fault:
-        remedy = "Download or convert it again."
-        raise InputError(OPTIONS[side], pairs.path(side, index), str(fault), remedy) from fault
 
 
 def _psnr(system: str, name: str, made: np.ndarray, hr: np.ndarray, scale: int) -> float:

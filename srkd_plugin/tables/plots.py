@@ -34,7 +34,7 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
             axis.errorbar(interval.mean, row, xerr=interval.half_width or 0.0, fmt="o", color="C0", capsize=3)
         axis.axvline(0.0, color="0.6", linewidth=0.8)
         axis.set_yticks(range(len(found)), [table.label_of(m) for m in found] if axis is axes[0][0] else [], fontsize=8)
-        axis.set_ylim(len(found) - 0.5, -0.5)
+        axis.set_ylim(max(len(found), 1) - 0.5, -0.5)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("gain, dB (95 % over seeds)", fontsize=8)
     figure.savefig(file, dpi=110)

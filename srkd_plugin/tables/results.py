@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Optional, Union, get_type_hints
+from typing import Any, Callable, Optional, Union, get_type_hints
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.table_sections import TEACHER, Table
-from srkd_plugin.utils.files import write_atomically
+from srkd_plugin.utils.files import read_json, write_atomically
 
 BICUBIC = "bicubic"
 CPU = r"([\d.]+) s of CPU time"
@@ -169,6 +169,20 @@ def collect(runs: Iterable[Run], records: Mapping[str, Mapping[str, Any]]) -> Re
         about = {key: record[key] for key in keys if key in record}  # records of earlier versions have fewer
         summary.append(RunResult(run.method, run.seed, **about))
     return Results(images, curves, summary)
+
+
+def of_finished(runs: Iterable[Run], record_file: Callable[[Run], Path]) -> tuple[list[Run], Results]:
+    """Those of the runs that have a record, and what they have measured.
+
+    Args:
+        runs: The runs of a table.
+        record_file: Where the record of a run is.
+
+    Raises:
+        InputError: A record cannot be read.
+    """
+    finished = [run for run in runs if record_file(run).exists()]
+    return finished, collect(finished, {run.name: read_json(record_file(run)) for run in finished})
 
 
 def _image_results(method: str, seed: int, psnr: Mapping[str, Mapping[str, float]]) -> list[ImageResult]:

@@ -74,6 +74,8 @@ print(*(ours.locate_file(file).resolve() for file in ours.files), sep="\\n")
         assert not [file for file in files if file.name.startswith("__editable__") and file.suffix == ".py"]
         return
     assert "py.typed" in {file.name for file in files}
+    templates = {path.name for path in tiny.PROJECT.glob("srkd_plugin/report/templates/*")}
+    assert len(templates) >= 6 and {file.name for file in files if file.parent.name == "templates"} == templates
     shared = installed.parents[1] / "share/srkd_plugin/options"
     shipped = {path.relative_to(tiny.PROJECT / "options") for path in tiny.PROJECT.glob("options/**/*.yml")}
     assert {file.relative_to(shared) for file in files if shared in file.parents} >= shipped

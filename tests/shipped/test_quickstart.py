@@ -11,7 +11,7 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   *find_spec*) echo "$STUB/basicsr" ;;
   *" export "*) printf 'a-x2.onnx: 1 kB\\ntest, PSNR in dB (Y): onnx 34.605, int8 34.501\\n' ;;
-  *scripts/compare_results.py*) printf '| PSNR |\\n\\npicture: crops.png\\n' ;;
+  *scripts/compare_results.py*) printf '| PSNR |\\n\\npicture: crops.png\\npage: compare.html\\n' ;;
 esac
 echo "$*" >> "$STUB/commands.txt"
 """
@@ -44,7 +44,8 @@ def quickstart(tmp_path_factory):
 def test_paths_are_right_from_where_they_are_read(quickstart):
     shown, _, folder = quickstart
     assert "picture: quickstart/crops.png" in shown.splitlines()
-    assert "picture: crops.png" not in shown.splitlines()
+    assert "page:    quickstart/compare.html" in shown.splitlines()
+    assert not {"picture: crops.png", "page: compare.html"} & set(shown.splitlines())
     assert (folder / "table.md").read_text() == "| PSNR |\n\n![crops](crops.png)\n"
 
 

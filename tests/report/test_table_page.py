@@ -1,0 +1,202 @@
+"""The page of a table: its figures are those of table.json, what is missing is said, and text of others stays text."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import report_cases
+import tiny
+
+from srkd_plugin.cli.main import main
+from srkd_plugin.report import crops
+from srkd_plugin.report.render import LARGEST, render
+from srkd_plugin.report.source import Source, missing_runs
+from srkd_plugin.report.table_page import TEMPLATE, page_content
+from srkd_plugin.tables.report import as_json
+from srkd_plugin.tables.results import Results
+
+CPU = [str(tiny.PROJECT / "options/tables/cpu.yml"), "--results", str(tiny.PROJECT / "docs/results/cpu")]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return report_cases.finish(tmp_path, report_cases.write_table(tmp_path))
+
+
+def page_of(source):
+    return report_cases.Page(render(TEMPLATE, page_content(source)))
+
+
+def rows_of(html, table="results"):
+    """``{row: [attributes of its cells of sets]}`` of the tables of a class."""
+    found, row = {}, None
+    for tag, attributes, _ in report_cases.Page(html).elements:
+        if tag == "table":
+            inside = attributes.get("class") == table
+        elif tag == "tr" and inside:
+            row = attributes.get("data-row")
+        elif tag == "td" and inside and row and "data-set" in attributes:
+            found.setdefault(row, []).append(attributes)
+    return found
+
+
+def test_the_figures_are_those_of_the_json(tmp_path):
+    assert main(["table", "report", *CPU, "--out", str(tmp_path / "out"), "--html", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text("utf-8")
+    assert len(html) < 1_000_000
+    figures = json.loads((tmp_path / "out/table.json").read_text())
+    compared = 0
+    for name, cells in rows_of(html).items():
+        for psnr, gain in zip(cells[::2], cells[1::2]):
+            one = figures["methods"][name][psnr["data-set"]]
+            assert float(psnr["data-value"]) == one["mean"]
+            wanted = one["difference"] and one["difference"]["over_seeds"]["mean"]
+            assert (float(gain["data-value"]) if gain["data-value"] else None) == wanted
+            compared += 1
+    assert compared == 3 * (len(figures["methods"]) + 2 * 6), "bicubic and the teacher are in each of seven groups"
+    page = report_cases.Page(html)
+    (inside,) = page.all("script", id="figures")
+    assert json.loads(inside[1]) == figures
+    assert "stored results (CSV), which have no images" in page.text
+    assert "Missing" not in page.text and "97 of 97 runs" in page.text
+    assert page.all("img") == []
+
+
+def test_the_same_results_give_the_same_page(source):
+    assert render(TEMPLATE, page_content(source)) == render(TEMPLATE, page_content(source))
+
+
+def test_text_of_others_stays_text(tmp_path):
+    """A label, a title and an option that are HTML, and a name of an image that is."""
+    file = report_cases.write_table(tmp_path, report_cases.EVIL, report_cases.EVIL)
+    source = report_cases.finish(tmp_path, file)
+    page = page_of(source)
+    assert page.text.count("<img src=x onerror=alert(1)>") > 10
+    scripts = [about for about, _ in page.all("script")]
+    assert sum("type" not in about for about in scripts) == 1, "the page's own"
+    assert all(about["src"].startswith("data:image/png;base64,") for about, _ in page.all("img") if "src" in about)
+    assert not [about for _, about, _ in page.elements if any(name.startswith("on") for name in about)]
+    for about, text in page.all("script", type="application/json"):
+        assert json.loads(text), about
+
+
+def test_labels_of_systems_on_the_command_line_stay_text(tmp_path):
+    file = report_cases.write_table(tmp_path)
+    report_cases.finish(tmp_path, file)
+    systems = {report_cases.EVIL.replace("=", " "): "t_good_s0_test", "none": "t_none_s0_test"}
+    named = [f"--system={name}={tmp_path}/results/{run}/visualization/S" for name, run in systems.items()]
+    folders = ["--gt", str(tmp_path / "data/S/HR"), "--lq", str(tmp_path / "data/S/LR"), "--scale", "2"]
+    assert main(["compare", *folders, *named, "--html", str(tmp_path / "page.html")]) == 0
+    page = report_cases.Page((tmp_path / "page.html").read_text("utf-8"))
+    assert "<img src x onerror alert(1)>" in page.text
+    assert sum("type" not in about for about, _ in page.all("script")) == 1
+
+
+def test_what_is_missing_is_said_while_the_table_is_trained(tmp_path, monkeypatch, capsys):
+    file = report_cases.write_table(tmp_path)
+    source = report_cases.finish(tmp_path, file)
+    log = source.machine.folder / "logs/t_late_s0_train.txt"
+    log.write_text("INFO: [t][epoch:  0, iter:   1,500, lr:(1e-3,)] l_pix: 1\n\t # psnr: 30.5000\n")
+    (log.parent / "t_late_s1_train.txt").write_text("# python train.py: exit code 0 after 1.00 s\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "report", str(file), "--html", "page.html"]) == 0
+    assert "5 of 7 runs" in capsys.readouterr().out
+    page = report_cases.Page((tmp_path / "page.html").read_text("utf-8"))
+    missing = [text for _, text in page.all("li") if text.startswith("late, seed")]
+    assert missing == [
+        "late, seed 0: begun: iteration 1,500 of 2,000; last validation 30.500 dB",
+        "late, seed 1: trained, not tested yet",
+    ]
+    assert "5 of 7 runs have all their results" in page.text
+
+
+def test_a_table_of_which_nothing_is_finished_has_a_page(tmp_path, monkeypatch):
+    file = report_cases.write_table(tmp_path)
+    (tmp_path / "tables/t").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "report", str(file), "--html", "page.html"]) == 0
+    text = report_cases.Page((tmp_path / "page.html").read_text("utf-8")).text
+    assert "0 of 7 runs" in text and "good one, seed 1: not started" in text
+    assert "No run has results yet." in text
+
+
+def test_a_teacher_without_a_row_is_not_missing(source):
+    teacher = source.table.teacher.model_copy(update={"file": None, "weights": "w.pth", "test": False})
+    students = [one for one in source.results.images if one.method != "teacher"]
+    table = source.table.model_copy(update={"teacher": teacher})
+    missing = missing_runs(Source(source.file, table, Results(students, [], [])))
+    assert [(one.method, one.seed) for one in missing] == [("late", 0), ("late", 1)]
+
+
+def test_a_set_that_a_run_was_not_tested_on_is_named(tmp_path):
+    file = report_cases.write_table(tmp_path)
+    source = report_cases.finish(tmp_path, file, ("teacher", "none", "good", "late"))
+    fewer = [one for one in source.results.images if (one.method, one.seed, one.set) != ("good", 1, "U")]
+    text = page_of(type(source)(file, source.table, type(source.results)(fewer, [], source.results.runs))).text
+    assert "good one, seed 1: not tested on U" in text and "6 of 7 runs" in text
+
+
+def test_a_table_that_was_not_begun_here_is_refused(tmp_path, monkeypatch, capsys):
+    file = report_cases.write_table(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = tiny.tree(tmp_path)
+    assert main(["table", "report", str(file), "--html", "page.html"]) == 2
+    assert capsys.readouterr().err.startswith("error: --results is missing: and there is no tables/t")
+    assert tiny.tree(tmp_path) == before
+
+
+def test_without_jinja2_one_line_says_what_to_install_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "report", *CPU, "--out", "out", "--html", "page.html"]) == 2
+    errors = capsys.readouterr().err
+    assert "pip install 'srkd-plugin[report]'" in errors and errors.count("\n") == 1
+    assert tiny.tree(tmp_path) == {}
+
+
+def test_a_page_that_is_a_folder_is_refused(tmp_path, capsys):
+    assert main(["table", "report", *CPU, "--out", str(tmp_path / "out"), "--html", str(tmp_path)]) == 2
+    assert "--html" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_provenance_has_options_commands_versions_and_hashes(source):
+    page = page_of(source)
+    cells = [text for _, text in page.all("code")]
+    assert "train.pixel_opt.loss_weight" in cells and "2.0" in cells and "(not there)" in cells
+    assert f"srkd table run {source.file} --methods good" in [text for _, text in page.all("pre")]
+    assert "BasicSR 1.4.2, PyTorch 2.1.0, TorchVision 0.16.0" in page.text
+    assert sum(len(text) == 64 for text in cells) >= 2, "the table's file and the options file"
+
+
+def test_options_files_that_are_not_there_leave_the_figures(source, tmp_path):
+    elsewhere = tmp_path / "alone/t.yml"
+    elsewhere.parent.mkdir()
+    shutil.copy(source.file, elsewhere)
+    content = page_content(type(source)(elsewhere, source.table, source.results))
+    assert content["origins"] == [] and "student.yml" in content["why_no_origins"]
+    assert content["figures"] == as_json(source.table, source.results)
+    render(TEMPLATE, content)
+
+
+def test_the_crops_are_of_all_finished_systems_and_chosen_by_the_pair(source):
+    content = page_content(source)
+    assert content["pair"] == ("good", "none")
+    assert {crop.set for crop in content["crops"]} == {"S", "U"}
+    for crop in content["crops"]:
+        assert [picture.system for picture in crop.pictures] == [crops.HR, "bicubic", "teacher", "none", "good"]
+        assert crop.pictures[4].psnr > crop.pictures[3].psnr, "good is nearer to HR everywhere"
+
+
+def test_images_that_are_gone_leave_the_page_without_crops(source):
+    shutil.rmtree(source.machine.root / "results/t_good_s0_test")
+    content = page_content(source)
+    assert content["crops"] == [] and "t_good_s0_test" in content["why_no_crops"]
+    assert "There are no crops" in render(TEMPLATE, content)
+
+
+def test_the_page_stays_below_its_bound(source, monkeypatch):
+    whole = len(render(TEMPLATE, page_content(source)).encode())
+    assert whole < LARGEST
+    monkeypatch.setattr("srkd_plugin.report.table_page.LARGEST", whole - 60_000)
+    assert len(render(TEMPLATE, page_content(source)).encode()) < whole - 60_000
