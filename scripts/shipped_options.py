@@ -4,8 +4,8 @@
   shipped_options.py            write them
   shipped_options.py --check    say which are not current; exit code 1 if any
 
-The bases, ``paper.yml.in`` and ``demo.yml.in``, and the entries, ``rows.yml``, are in scripts/shipped_options/. The two
-files for tests (test_student.yml, demo_test.yml) are written by hand.
+The bases, ``paper.yml.in``, ``demo.yml.in`` and ``realworld.yml.in``, and the entries, ``rows.yml``, are in
+scripts/shipped_options/. The two files for tests (test_student.yml, demo_test.yml) are written by hand.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def files() -> dict[str, str]:
 
 
 def _file(stem: str, row: dict[str, Any], size: dict[str, Any], base: str) -> str:
-    has_teacher = row["model_type"] == "DistillModel"
+    has_teacher = row["model_type"] in ("DistillModel", "RealESRDistillModel")
     networks = (row.get("network_g", size["student"]), size["teacher"])
     student, teacher = (indent(network.rstrip(), "  ") for network in networks)
     parts = {

@@ -12,6 +12,9 @@ where stock BasicSR 1.4.2 can do nothing but raise, so that there is no behaviou
 - ``load_resume_state`` (:mod:`~srkd_plugin.basicsr_patches.resume`): stock asks for the current GPU. Acts if there is
   no CUDA device.
 - ``init_wandb_logger``: stock calls a function that today's wandb no longer has. Acts if it is missing.
+- ``cuda_if_there_is_one``, ``realesr_init``, ``realesr_pool``: stock's models of Real-ESRGAN put what degrades, and the
+  training pair pool, on a CUDA device. Act if there is none, or the networks are on the CPU (``num_gpu: 0``).
+- ``filter2d``: stock takes a view of images that are not contiguous. Acts on images in host memory.
 - ``Registry._do_register`` (:mod:`~srkd_plugin.basicsr_patches.registry`): stock refuses a second class of a name. Acts
   if one of the two is ours, which then gets a suffix.
 
@@ -36,15 +39,20 @@ A run whose options name nothing of ours, on a machine with CUDA, runs the stock
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any, Callable
 
 from srkd_plugin.basicsr_patches.registry import do_register
 from srkd_plugin.basicsr_patches.repairs import (
+    cuda_if_there_is_one,
+    filter2d,
     init_dist_pytorch,
     init_dist_slurm_cpu,
     init_wandb_logger,
     model_to_device_cpu,
+    realesr_init,
+    realesr_pool,
 )
 from srkd_plugin.basicsr_patches.replace import replace
 
@@ -71,6 +79,20 @@ def apply() -> None:
     replace(misc, "check_resume", _later("resume", "check_resume_with_teacher"))
     replace(data, "build_dataloader", _later("training_run", "build_dataloader"))
     replace(models, "build_model", _later("training_run", "build_model"))
+    _let_realesr_degrade_on_the_cpu()
+
+
+def _let_realesr_degrade_on_the_cpu() -> None:
+    """Repair what BasicSR has imported of Real-ESRGAN's models; forks have none of them."""
+    for name in ("RealESRNetModel", "RealESRGANModel"):
+        module = sys.modules.get(f"basicsr.models.{name[:-5].lower()}_model")
+        if module is not None:
+            replace(sys.modules["basicsr.utils.img_process_util"], "filter2D", filter2d)
+            replace(module.DiffJPEG, "cuda", cuda_if_there_is_one)
+            replace(module.USMSharp, "cuda", cuda_if_there_is_one)
+            model = getattr(module, name)
+            replace(model, "__init__", realesr_init)
+            replace(model, "_dequeue_and_enqueue", realesr_pool)
 
 
 def _later(module: str, name: str) -> Callable[..., Any]:

@@ -35,10 +35,12 @@ class Assumption(NamedTuple):
 
 UTILS, MODEL, BASE = "basicsr.utils", "basicsr.models.sr_model:SRModel", "basicsr.models.base_model:BaseModel"
 PAIRED = "basicsr.data.paired_image_dataset"
+REALESR = ("basicsr.models.realesrnet_model:RealESRNetModel", "basicsr.models.realesrgan_model:RealESRGANModel")
 RESUMABLE, DISTILL = "training.resumable", "distill.distill_model"
 RUNS = "runs are not checked, and not resumed as they should be"
 TRAINING, RESUME, CHECK = "DistillModel does not train", "resumed runs are not exact", "options are not checked"
 VALIDATION, BEST = "validation is not split over ranks", "the best results are forgotten on resume"
+DEGRADES = "RealESRDistillModel does not train"
 CPU, CACHE, REGISTER = "distributed runs need CUDA", "the teacher cache does not work", "nothing is registered"
 
 ASSUMPTIONS = (
@@ -66,6 +68,17 @@ ASSUMPTIONS = (
     Assumption(
         *(f"{UTILS}.logger:init_wandb_logger", "patched", "basicsr_patches.repairs", "today's wandb is not repaired"),
         "opt",
+    ),
+    *(
+        Assumption(f"{model}.{name}", "patched", "basicsr_patches.repairs", "it needs CUDA", takes, sets)
+        for model in REALESR
+        for name, takes, sets in (
+            ("__init__", "self opt", "jpeger usm_sharpener queue_size DiffJPEG USMSharp cuda"),
+            ("_dequeue_and_enqueue", "self", "lq gt queue_lr queue_gt queue_ptr queue_size cuda"),
+        )
+    ),
+    Assumption(
+        *(f"{UTILS}.img_process_util:filter2D", "patched", "basicsr_patches.repairs", "it needs CUDA", "img kernel")
     ),
     # registries
     Assumption(f"{UTILS}.registry:Registry.register", "called", "losses.contrastive_loss", REGISTER, "self obj"),
@@ -140,6 +153,19 @@ ASSUMPTIONS = (
     Assumption(f"{BASE}.model_ema", "called", DISTILL, TRAINING, "self decay"),
     Assumption(f"{BASE}.get_optimizer", "called", "preflight.basicsr_sections", CHECK, "self optim_type params lr"),
     Assumption(f"{BASE}.setup_schedulers", "called", "preflight.basicsr_sections", CHECK, "self", "schedulers"),
+    Assumption(REALESR[0], "subclassed", "distill.realesr_distill_model", DEGRADES),
+    Assumption(
+        *(f"{REALESR[0]}.feed_data", "overridden", "distill.realesr_distill_model", DEGRADES, "self data"),
+        "is_train device opt lq gt jpeger usm_sharpener _dequeue_and_enqueue",
+    ),
+    Assumption(
+        *(f"{REALESR[0]}.nondist_validation", "called", "distill.realesr_distill_model", DEGRADES),
+        *("self dataloader current_iter tb_logger save_img", "is_train"),
+    ),
+    *(
+        Assumption(f"{UTILS}:{name}", "called", "distill.pair_pool", "degradations are not checked")
+        for name in ("DiffJPEG", "USMSharp")
+    ),
     # data
     Assumption("basicsr.data:build_dataset", "called", "preflight.on_all_ranks", CHECK, "dataset_opt"),
     Assumption(

@@ -28,7 +28,7 @@ from srkd_plugin.preflight.testing import check_test_values
 TRACEBACK_SWITCH = "SRKD_TRACEBACK"
 """Set to 1 in the environment to see where an options error was raised."""
 
-NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?DistillModel\b", re.MULTILINE)
+NAMES_OURS = re.compile(r"^model_type\s*:\s*['\"]?(RealESR)?DistillModel\b", re.MULTILINE)
 """How a file that cannot be read is known to be meant for a run of ours."""
 
 

@@ -69,3 +69,31 @@ def init_wandb_logger(stock: Callable[..., Any], *arguments: Any, **more: Any) -
 def _wandb_id(length: int = 8) -> str:
     """Letters and digits, as wandb's own; not drawn from the random generators that the training uses."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))
+
+
+def cuda_if_there_is_one(stock: Callable[..., Any], module: Any, *arguments: Any) -> Any:
+    """``.cuda()`` of RealESRNetModel's JPEG and sharpening, without a GPU: the module where it is."""
+    return stock(module, *arguments) if has_cuda() else module
+
+
+def realesr_init(stock: Callable[..., None], model: Any, opt: Any) -> None:
+    """RealESRNetModel and RealESRGANModel with ``num_gpu: 0``: what degrades is where the images are."""
+    stock(model, opt)
+    if model.device.type != "cuda":
+        model.jpeger.to(model.device)
+        model.usm_sharpener.to(model.device)
+
+
+def realesr_pool(stock: Callable[..., None], model: Any) -> None:
+    """The training pair pool of both models with ``num_gpu: 0``: stock makes it on a GPU."""
+    if model.device.type != "cuda" and not hasattr(model, "queue_lr"):
+        size, images = model.queue_size, len(model.lq)
+        assert size % images == 0, f"queue size {size} should be divisible by batch size {images}"  # stock's
+        model.queue_lr, model.queue_gt = (model.lq.new_zeros(size, *i.shape[1:]) for i in (model.lq, model.gt))
+        model.queue_ptr = 0
+    stock(model)
+
+
+def filter2d(stock: Callable[..., Any], img: Any, kernel: Any) -> Any:
+    """Blur of images in host memory: padding keeps channels last there, as JPEG leaves them, and stock wants a view."""
+    return stock(img if img.is_cuda else img.contiguous(), kernel)

@@ -7,8 +7,8 @@ from typing import Any
 
 from srkd_plugin.errors import MISSING, OptionsError, nearest
 
-MODEL_TYPES = ("DistillModel",)
-"""The plugin's models."""
+MODEL_TYPES = ("DistillModel", "RealESRDistillModel")
+"""The plugin's models; the second makes its LQ images itself."""
 
 SUFFIX = "srkd"
 """What follows the name of a class of ours where somebody else has registered one of the same name."""
@@ -28,6 +28,11 @@ def registered_name(name: str) -> str:
 def model_types() -> tuple[str, ...]:
     """The names that the plugin's models are registered under."""
     return tuple(map(registered_name, MODEL_TYPES))
+
+
+def makes_lq(opt: Mapping[str, Any]) -> bool:
+    """Whether a run's model makes LQ images of what the data set gives (RealESRDistillModel)."""
+    return opt.get("model_type") == registered_name(MODEL_TYPES[1])
 
 
 def find_class(names: Any, key: str, section: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import BaseModel, Field, model_validator
 
+from srkd_plugin.options.degradation_sections import Degradation, Kernels, OfRealESRGAN
 from srkd_plugin.options.stock_datasets import DataSet, TrainSet
 from srkd_plugin.options.stock_training import Optimizer, Scheduler, Train
 from srkd_plugin.options.stock_types import Count, GpuCount, Positive, StockSection, added
@@ -128,8 +129,11 @@ class Logger(StockSection):
 
 STOCK_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Run),
+    ("", Degradation),
+    ("", OfRealESRGAN),
     ("path", Paths),
     ("datasets.train", TrainSet),
+    ("datasets.train", Kernels),
     ("datasets.val", DataSet),
     ("train", Train),
     ("train.optim_g", Optimizer),

@@ -19,9 +19,10 @@ from basicsr.models.base_model import BaseModel as StockModel
 from basicsr.utils import registry
 
 from srkd_plugin.errors import MISSING, OptionsError
-from srkd_plugin.options.registered_names import find_class
+from srkd_plugin.options.registered_names import find_class, makes_lq
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.stock_sections import Logger
+from srkd_plugin.preflight.degradation import DATA_SET, find_gt
 from srkd_plugin.preflight.image_pairs import FoundPairs, check_pairs
 from srkd_plugin.preflight.validation import check_kinds, check_validation
 from srkd_plugin.utils.files import require_file, require_folder
@@ -98,11 +99,14 @@ def check_datasets(options: RunOptions) -> dict[str, Optional[FoundPairs]]:
     """
     found: dict[str, Optional[FoundPairs]] = {}
     if options.is_ours:
-        check_kinds(options.raw["datasets"])
+        check_kinds(options.raw["datasets"], makes_lq(options.raw))
     for phase, section in options.raw["datasets"].items():
         key = f"datasets.{phase}"
         cls = find_class(registry.DATASET_REGISTRY, key, section)
-        pairs = find_images(key, cls, section, options.stock.run.scale, phase == "train")
+        if phase == "train" and makes_lq(options.raw) and section["type"] == DATA_SET:
+            pairs: Optional[FoundPairs] = find_gt(section)
+        else:
+            pairs = find_images(key, cls, section, options.stock.run.scale, phase == "train")
         options.warn(() if pairs is None else pairs.images.notes())
         found[phase] = pairs
     if found["train"] is not None:

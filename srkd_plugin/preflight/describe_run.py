@@ -14,9 +14,8 @@ from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.errors import MISSING
 from srkd_plugin.networks.build import describe_network
 from srkd_plugin.options import reader, sections
-from srkd_plugin.options.registered_names import find_class
+from srkd_plugin.options.registered_names import find_class, makes_lq
 from srkd_plugin.options.run_options import RunOptions
-from srkd_plugin.options.sections import PluginOptions
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
 from srkd_plugin.preflight.image_pairs import FoundPairs
@@ -103,13 +102,17 @@ def _training(options: RunOptions) -> dict[str, Any]:
         "scheduler": stock.scheduler.type,
         "ema_decay": stock.train.ema_decay,
         "precision": options.ours.amp.precision,
-        "also": _also(options.ours),
+        "also": _also(options),
     }
 
 
-def _also(ours: PluginOptions) -> list[str]:
+def _also(options: RunOptions) -> list[str]:
     """What trains otherwise than a student of BasicSR's does, a line each."""
-    lines, samples, quantize = [], ours.samples, ours.quantize
+    lines, ours = [], options.ours
+    samples, quantize = ours.samples, ours.quantize
+    if makes_lq(options.raw):
+        saved = "saved" if ours.train_set.exact_resume else "filled anew when the run is resumed"
+        lines.append(f"LQ: made of GT as RealESRNetModel does, drawn from a pool of {_pool(options)} pairs, {saved}")
     if ours.student.reparameterize:
         lines.append("student: 3x3 convolutions train as branches, and are saved as plain ones")
     if samples.adds_inputs:
@@ -162,8 +165,21 @@ def _disk(options: RunOptions, parameters: int) -> dict[str, int]:
     saves = int(stock.train.total_iter // stock.logger.save_checkpoint_freq) + 1
     root = Path(stock.path.experiments_root)
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    each = copies * parameters * BYTES
+    each = copies * parameters * BYTES + _pool_bytes(options)
     return {"checkpoint": each, "checkpoints": saves, "needed": each * saves, "free": shutil.disk_usage(there).free}
+
+
+def _pool(options: RunOptions) -> int:
+    return int(options.raw.get("queue_size", 180))
+
+
+def _pool_bytes(options: RunOptions) -> int:
+    """What the training pair pools of all ranks add to a training state: 8 bits a value, but for sharpened GT."""
+    if not makes_lq(options.raw) or not options.ours.train_set.exact_resume:
+        return 0
+    lq, gt = options.lq_shape[1], options.stock.train_set.gt_size
+    pair = 3 * (lq * lq + gt * gt * (BYTES if options.raw["gt_usm"] else 1))
+    return _pool(options) * pair * options.stock.run.world_size
 
 
 def _folder(opt: Mapping[str, Any]) -> dict[str, Any]:

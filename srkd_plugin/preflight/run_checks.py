@@ -15,11 +15,13 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.precision import check_compiles, check_precision
 from srkd_plugin.options import reader
 from srkd_plugin.options.consistency import weightless
+from srkd_plugin.options.registered_names import makes_lq
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.accumulation import check_accumulation, images_needed
 from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.degradation import check_degradation_keys, try_degradation
 from srkd_plugin.preflight.eco import check_eco
 from srkd_plugin.preflight.networks import check_networks
 from srkd_plugin.preflight.output_names import check_output_names
@@ -28,7 +30,7 @@ from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.samples import check_samples
 from srkd_plugin.training.image_samples import why_none
 
-GAN_KEYS = ("network_d", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
+GAN_KEYS = ("network_d", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
 
 
 def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
@@ -49,6 +51,8 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     _refuse_adversarial_training(opt)
     source = find_source(options)
     basicsr_sections.check_values(options)
+    if makes_lq(opt):
+        check_degradation_keys(options)
     _check_processes(options)
     device = _device(options.stock.run.num_gpu)
     _check_speed(options, device)
@@ -71,6 +75,8 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     check_samples(options, source)
     _say_where_image_samples_go(options)
     check_eco(options)
+    if makes_lq(opt):
+        try_degradation(options)
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
     check_networks(options)
@@ -90,8 +96,9 @@ def _refuse_adversarial_training(opt: Mapping[str, Any]) -> None:
     for section, where in ((opt, ""), (opt["train"], "train."), (opt["path"], "path.")):
         for key in GAN_KEYS:
             if section.get(key) is not None:
-                problem = "adversarial training is not supported by DistillModel: it has no discriminator"
-                raise OptionsError(where + key, section[key], problem, "Remove it.")
+                problem = f"adversarial training is not supported by {opt['model_type']}: it has no discriminator"
+                remedy = "Remove it; BasicSR's GAN models can train the finished student on (path.pretrain_network_g)."
+                raise OptionsError(where + key, section[key], problem, remedy)
 
 
 def _say_where_image_samples_go(options: RunOptions) -> None:

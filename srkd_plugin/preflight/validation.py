@@ -32,22 +32,30 @@ VIDEO = (
 )
 """BasicSR's data sets of sequences, whose items have one more dimension."""
 PAIRED_REMEDY = "Use a data set of pairs, e.g. PairedImageDataset."
+LQ_REMEDY = "Write model_type: RealESRDistillModel, which makes LQ images of them; or use a data set of pairs."
 LARGEST_TRIAL = 256
 """Side of the image that metrics are tried on, in pixels, if the sets have larger ones."""
 
 
-def check_kinds(datasets: Mapping[str, Any]) -> None:
+def check_kinds(datasets: Mapping[str, Any], makes_lq: bool = False) -> None:
     """Refuse BasicSR's data sets whose items DistillModel cannot use.
+
+    Args:
+        datasets: ``datasets`` of the options.
+        makes_lq: Whether the model makes the training set's LQ images; its training set is then not looked at.
 
     Raises:
         OptionsError: A set is of video, lacks the LQ image, or the training set lacks GT.
     """
     for phase, section in datasets.items():
         kind, key = section.get("type"), f"datasets.{phase}.type"
+        if makes_lq and phase == "train":
+            continue
         if kind in VIDEO:
             raise OptionsError(key, kind, "it gives sequences, and video is not supported", PAIRED_REMEDY)
         if kind in WITHOUT_LQ:
-            raise OptionsError(key, kind, "its items have no lq image", PAIRED_REMEDY)
+            remedy = LQ_REMEDY if phase == "train" and kind == WITHOUT_LQ[1] else PAIRED_REMEDY
+            raise OptionsError(key, kind, "its items have no lq image", remedy)
         if phase == "train" and kind in WITHOUT_GT:
             raise OptionsError(key, kind, "its items have no gt image, and training needs it", PAIRED_REMEDY)
 

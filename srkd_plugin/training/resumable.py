@@ -185,7 +185,7 @@ class ResumableModel(SRModel):
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-        if self.is_train and self.opt["rank"] == 0:
+        if self.opt["is_train"] and self.opt["rank"] == 0:  # a model's own is_train may be False while it validates
             self.checkpoints.validated(current_iter, dataset_name, self.metric_results)
 
     def _save_and_end(self, iteration: int) -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import cached
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -58,6 +59,9 @@ def files(tmp_path_factory):
     (root / "no_meta_info.lmdb/meta_info.txt").unlink()
     shutil.copytree(root / "HR.lmdb", root / "no_cache.lmdb")
     make_caches(root, demo)
+    (root / "X4").mkdir()
+    for image in (root / "HR").iterdir():
+        cv2.imwrite(str(root / "X4" / image.name), cv2.resize(cv2.imread(str(image)), None, fx=1 / 4, fy=1 / 4))
     (root / "meta_info_of_another.txt").write_text("0801.png (120,108,3)\n")
     return root
 
@@ -79,6 +83,9 @@ def good(base, files):
     opt["num_gpu"] = 0
     opt["datasets"]["train"].update(dataroot_gt=str(files / "HR.lmdb"), dataroot_lq=str(files / "LR.lmdb"))
     opt["datasets"]["val"].update(dataroot_gt=str(files / "HR"), dataroot_lq=str(files / "LR"))
+    if opt["model_type"] == "RealESRDistillModel":
+        del opt["datasets"]["train"]["dataroot_lq"]
+        opt["datasets"]["val"]["dataroot_lq"] = str(files / "X4")
     if "demo" in base:
         opt["path"]["pretrain_network_t"] = str(files / "demo_teacher.pth")
     else:  # 163 MB of weights for nothing

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import cached
+import cv2
 import pytest
 import tiny
 import torch
@@ -18,10 +19,11 @@ FOLDER = tiny.PROJECT / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
 TRAIN = [f for f in FILES if "test" not in f.stem]
 DISTILL = [f for f in TRAIN if "distill" in f.stem]
+REAL_WORLD = FOLDER / "distill_realesrgan_compact.yml"
 WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
 QUANTIZED = [f for f in TRAIN if "quantize" in f.stem]
 CACHED = [f for f in DISTILL if f.stem.endswith("_cached")]
-OTHER_STUDENTS = [f for f in DISTILL if f.stem.endswith(("_compact", "_edsr_32x5"))]
+OTHER_STUDENTS = [f for f in DISTILL if f.stem.endswith(("l1_compact", "_edsr_32x5"))]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
 
 
@@ -37,7 +39,7 @@ def parameters(section):
 def test_they_are_all_here():
     rows = {"teacher_edsr_l", "student_edsr_m", "distill_cl_l1", "distill_cl_cs", "distill_output", "distill_fakd"}
     twins = {"demo_teacher", "demo_student", "demo_distill_cl_l1", "demo_distill_cl_cs", "demo_test", "test_student"}
-    others = {"distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
+    others = {"distill_realesrgan_compact", "distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
     assert {f.stem for f in FILES} >= rows | others | twins
     assert [f.stem for f in WITH_TEACHER if f not in [*DISTILL, *QUANTIZED]] == ["student_slice"]
 
@@ -85,6 +87,8 @@ def test_networks_have_the_papers_sizes():
     assert parameters(load(FOLDER / "teacher_edsr_l.yml")["network_g"]) == PAPER_TEACHER
     assert parameters(load(FOLDER / "student_edsr_m.yml")["network_g"]) == PAPER_STUDENT
     for file in [*FOLDER.glob("distill_*.yml"), FOLDER / "student_slice.yml"]:
+        if file == REAL_WORLD:
+            continue
         options = load(file)
         assert options["network_t"] == load(FOLDER / "teacher_edsr_l.yml")["network_g"]
         if file not in OTHER_STUDENTS:
@@ -112,7 +116,7 @@ def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
     for file in FOLDER.glob(f"{prefix}*.yml"):
         if (
             file not in WITH_TEACHER
-            or file in [*OTHER_STUDENTS, *QUANTIZED]
+            or file in [*OTHER_STUDENTS, *QUANTIZED, REAL_WORLD]
             or file.stem.startswith("demo") != bool(prefix)
         ):
             continue
@@ -174,9 +178,25 @@ def test_weights_of_terms_with_a_source_are_converted_to_0_1():
     assert terms["csd"]["csd"]["loss_weight"] == pytest.approx(200 / 255, rel=1e-3)
 
 
+def quarter_lr(data, folder):
+    """LQ of x4 for the tiny images."""
+    folder.mkdir()
+    for image in (data / "HR").iterdir():
+        cv2.imwrite(str(folder / image.name), cv2.resize(cv2.imread(str(image)), None, fx=1 / 4, fy=1 / 4))
+    return folder
+
+
 def trained_student(file, folder):
     torch.save({"params": build_network(load(file)["network_g"]).state_dict()}, folder / f"{file.stem}.pth")
     return folder / f"{file.stem}.pth"
+
+
+def test_the_real_world_files_networks_are_those_of_real_esrgans_weights():
+    """RealESRGAN_x4plus.pth and realesr-general-x4v3.pth: numbers of parameters of the published files."""
+    options = load(REAL_WORLD)
+    assert parameters(options["network_t"]) == 16_697_987
+    assert parameters(options["network_g"]) == 1_213_296
+    assert options["gt_size"] == options["datasets"]["train"]["gt_size"]
 
 
 @pytest.mark.parametrize("prefix", ["", "demo_"])
@@ -201,6 +221,10 @@ def test_the_check_accepts_them(file, tmp_path, data, vgg_file, teacher_and_cach
     for name, section in options["datasets"].items():
         ending = ".lmdb" if name == "train" else ""
         section.update(dataroot_gt=str(data / f"HR{ending}"), dataroot_lq=str(data / f"LR{ending}"))
+    if file == REAL_WORLD:
+        del options["datasets"]["train"]["dataroot_lq"]
+        options["gt_size"] = 32
+        options["datasets"]["val"]["dataroot_lq"] = str(quarter_lr(data, tmp_path / "X4"))
     if file in CACHED:
         weights, cache = teacher_and_cache(file)
         options["path"]["pretrain_network_t"], options["teacher"]["random_init"] = str(weights), False
@@ -219,15 +243,21 @@ def test_every_training_file_trains(file, checkout, data, vgg_file, teacher_and_
     overrides = [
         "num_gpu=0",
         f"datasets:train:dataroot_gt={data / 'HR.lmdb'}",
-        f"datasets:train:dataroot_lq={data / 'LR.lmdb'}",
         f"datasets:train:gt_size={size}",
         "datasets:train:num_worker_per_gpu=0",
         "datasets:train:batch_size_per_gpu=2",
         f"datasets:val:dataroot_gt={data / 'HR'}",
-        f"datasets:val:dataroot_lq={data / 'LR'}",
         "train:total_iter=2",
         "logger:print_freq=1",
     ]
+    if file == REAL_WORLD:  # sharpening takes most of the time on a CPU
+        overrides += [
+            f"gt_size={size}",
+            "gt_usm=false",
+            f"datasets:val:dataroot_lq={quarter_lr(data, checkout / 'X4')}",
+        ]
+    else:
+        overrides += [f"datasets:train:dataroot_lq={data / 'LR.lmdb'}", f"datasets:val:dataroot_lq={data / 'LR'}"]
     terms = load(file)["train"].get("distill_opt", {})
     if file in CACHED:
         weights, cache = teacher_and_cache(file)
@@ -250,8 +280,10 @@ def test_every_training_file_trains(file, checkout, data, vgg_file, teacher_and_
     if file in CACHED:
         assert "Teacher [" not in log, "the teacher was built, and is not needed"
     elif file in WITH_TEACHER:
-        teacher = PAPER_TEACHER if "demo" not in file.stem else parameters(load(file)["network_t"])
-        assert f"Teacher [EDSR], with parameters: {teacher:,d}" in log
+        of_file = "demo" in file.stem or file == REAL_WORLD
+        teacher = parameters(load(file)["network_t"]) if of_file else PAPER_TEACHER
+        kind = "EDSR" if file != REAL_WORLD else "RRDBNet"
+        assert f"Teacher [{kind}], with parameters: {teacher:,d}" in log
 
 
 @pytest.mark.integration
