@@ -46,8 +46,8 @@ def test_the_teacher_sees_the_images_that_were_made(model):
     model.optimize_parameters(1)
     teacher = model.step_losses.source.teacher
     expected = (model.output - teacher(model.lq)).abs().mean()
-    assert model.log_dict["l_output"] == pytest.approx(float(expected), rel=1e-5)
-    assert model.log_dict["l_pix"] == pytest.approx(float((model.output - model.gt).abs().mean()), rel=1e-5)
+    assert model.log_dict["l_output"] == pytest.approx(expected.item(), rel=1e-5)
+    assert model.log_dict["l_pix"] == pytest.approx((model.output - model.gt).abs().mean().item(), rel=1e-5)
 
 
 def test_validation_takes_images_as_they_are(model):
