@@ -12,8 +12,9 @@ from typing import Any, Optional
 import torch
 
 import srkd_plugin
-from srkd_plugin.errors import MISSING, InputError
+from srkd_plugin.errors import MISSING, InputError, OptionsError
 from srkd_plugin.options import reader
+from srkd_plugin.options.registered_names import makes_lq
 from srkd_plugin.parallel.torchrun import Processes
 from srkd_plugin.teacher_cache.encoding import DTYPES
 from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
@@ -55,6 +56,9 @@ class CacheJob:
         Raises:
             OptionsError: The options, the weights or the images are not what is needed, or a shard would be empty.
         """
+        if makes_lq(self.opt):
+            problem = "it makes LQ images anew in every iteration, so that no cache has the teacher's images of them"
+            raise OptionsError("model_type", self.opt["model_type"], problem, "Train without a cache.")
         self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
         self.folder = cache_folder(self.opt, out, self.shard)

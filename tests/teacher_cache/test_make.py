@@ -12,6 +12,7 @@ import lmdb
 import numpy as np
 import other_process
 import pytest
+import realesr
 import tiny
 import torch
 from cached import stored
@@ -285,3 +286,8 @@ def test_a_cache_that_another_process_makes(opt, data, teacher_file, cache, tmp_
         make_cache(cached.job(opt, out))
     make_cache(cached.job(opt, out))
     assert stored(out) == stored(cache)
+
+
+def test_a_model_that_makes_its_lq_images_has_no_cache(data, teacher_file, tmp_path):
+    with pytest.raises(OptionsError, match="model_type = 'RealESRDistillModel': it makes LQ images anew"):
+        cached.job(realesr.options(data, teacher_file), tmp_path / "t.lmdb")
