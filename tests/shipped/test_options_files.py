@@ -18,11 +18,12 @@ from srkd_plugin.teacher_cache.make import make_cache
 FOLDER = tiny.PROJECT / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
 TRAIN = [f for f in FILES if "test" not in f.stem]
-DISTILL = [f for f in TRAIN if "distill" in f.stem]
+DISTILL = [f for f in TRAIN if "distill" in f.stem or "recipe" in f.stem]
 REAL_WORLD = FOLDER / "distill_realesrgan_compact.yml"
 WITH_TEACHER = [f for f in TRAIN if "network_t:" in f.read_text()]
 QUANTIZED = [f for f in TRAIN if "quantize" in f.stem]
-CACHED = [f for f in DISTILL if f.stem.endswith("_cached")]
+CACHED = [f for f in DISTILL if "TeacherCacheDataset" in f.read_text()]
+RECIPES = [f for f in DISTILL if f.stem.endswith("recipe_best")]
 OTHER_STUDENTS = [f for f in DISTILL if f.stem.endswith(("l1_compact", "_edsr_32x5"))]
 PAPER_STUDENT, PAPER_TEACHER = 1_369_859, 40_729_603
 
@@ -39,7 +40,7 @@ def parameters(section):
 def test_they_are_all_here():
     rows = {"teacher_edsr_l", "student_edsr_m", "distill_cl_l1", "distill_cl_cs", "distill_output", "distill_fakd"}
     twins = {"demo_teacher", "demo_student", "demo_distill_cl_l1", "demo_distill_cl_cs", "demo_test", "test_student"}
-    others = {"distill_realesrgan_compact", "distill_lsfd", "distill_fitnet", "distill_csd", "student_slice"}
+    others = {"distill_realesrgan_compact", "distill_lsfd", "distill_fitnet", "distill_csd", "student_slice", "recipe_best"}
     assert {f.stem for f in FILES} >= rows | others | twins
     assert [f.stem for f in WITH_TEACHER if f not in [*DISTILL, *QUANTIZED]] == ["student_slice"]
 
@@ -129,14 +130,14 @@ def test_rows_of_a_table_differ_in_nothing_but_the_method(prefix):
         if file in CACHED:  # the same images, and the teacher's
             assert row["datasets"]["train"].pop("dataroot_teacher").endswith(".lmdb")
             row["datasets"]["train"]["type"] = "PairedImageDataset"
-        assert ("distill_opt" in row["train"]) != ("student" in row)
+        assert ("distill_opt" in row["train"], "student" in row).count(True) == (2 if file in RECIPES else 1)
         row["train"].pop("distill_opt", None)
         row.pop("student", None)
         row["path"] = {k: v for k, v in row["path"].items() if not k.endswith("_t")}
         assert row == {k: v for k, v in plain.items() if k not in ("name", "model_type")}
 
 
-@pytest.mark.parametrize("file", CACHED, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [f for f in CACHED if f not in RECIPES], ids=lambda f: f.stem)
 def test_a_cached_twin_differs_in_the_data_set_alone(file):
     cached_run, live = load(file), load(FOLDER / f"{file.stem[: -len('_cached')]}.yml")
     assert cached_run["datasets"]["train"].pop("type") == "TeacherCacheDataset"
@@ -277,7 +278,7 @@ def test_every_training_file_trains(file, checkout, data, vgg_file, teacher_and_
         losses = " ".join(rf"(?<!/)l_{term}: [^\s,]+" for term in ("pix", *terms))
         assert len(re.findall(losses, re.sub("Gradient norms.*", "", log))) == 2
         assert ("The student starts as a slice of the teacher" in log) == ("student" in load(file))
-    if file in CACHED:
+    if file in CACHED and file not in RECIPES:  # which are cut from it
         assert "Teacher [" not in log, "the teacher was built, and is not needed"
     elif file in WITH_TEACHER:
         of_file = "demo" in file.stem or file == REAL_WORLD
