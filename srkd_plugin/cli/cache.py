@@ -24,6 +24,10 @@ An interrupted run is continued by the same command. A complete cache is left al
 that have changed since (e.g. a damaged one that was mended) are made again, and those gone or new dropped or added.
 Started by torchrun, the processes share the images.
 
+With --zoom-in and --zoom-out the cache also has the teacher's images of the inputs that train.samples adds; a complete
+cache without them is gone on with, and keeps what it has. HR has scale x scale times the pixels of LR, and so have its
+teacher's images: --zoom-in 4 takes about every fourth. The size is announced before anything is written.
+
 With --shard I/N it makes one of N parts, on machines that share nothing but the options, the weights and the images. A
 run reads them together as one cache: dataroot_teacher: [SHARD, SHARD, ...].
 """
@@ -31,6 +35,7 @@ MAKE_EXAMPLES = """\
 srkd cache make -opt options/distill_cl_l1_cached.yml
 srkd cache make -opt options/distill_cl_l1.yml --out datasets/DIV2K/teacher.lmdb --self-ensemble
 srkd cache make -opt several.yml --teacher rcan
+srkd cache make -opt options/distill_cl_l1_cached.yml --zoom-in 4 --zoom-out
 srkd cache make -opt options/distill_cl_l1.yml --out teacher_2.lmdb --shard 2/4
 torchrun --nproc_per_node=4 -m srkd_plugin cache make -opt options/distill_cl_l1_cached.yml
 """
@@ -85,6 +90,20 @@ def _add_making(parser: Parser, repair: bool = False) -> None:
         "--tile", type=positive_int, metavar="N", help=f"side of tiles in LR pixels {told('default: no tiles')}"
     )
     parser.add_argument("--overlap", type=int, metavar="N", help=f"what a tile sees beyond {told('32')}")
+    parser.add_argument(
+        "--zoom-in",
+        type=positive_int,
+        nargs="?",
+        const=1,
+        metavar="K",
+        help="the teacher's images of HR too, for train.samples; with a number: of about one HR image in K",
+    )
+    parser.add_argument(
+        "--zoom-out",
+        action="store_true",
+        default=None,
+        help="LR shrunk by the scale and the teacher's images of it too, for train.samples",
+    )
     parser.add_argument("--shard", type=_shard, metavar="I/N", help=f"the I-th of N parts {told('default: all')}")
     add_import_flag(parser)
     parser.add_argument("--device", type=device, help="e.g. cpu or cuda:0 (default: cuda where it is there)")

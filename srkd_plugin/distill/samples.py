@@ -5,7 +5,9 @@ AugKD (Zhang et al., ICLR 2025) labels, with the teacher, inputs that no data se
 - *zoom in*: blocks of GT of the LQ crop's size, in its place as inputs. Their target is the teacher's output alone.
 - *zoom out*: the LQ crop, shrunk by the scale. Its ground truth is the crop itself.
 
-and gives the student augmented zoomed-in blocks whose augmentation is undone on its output. Here every sample has its
+A data set may give these inputs with the teacher's images of them, as :class:`TeacherCacheDataset
+<srkd_plugin.teacher_cache.teacher_cache_dataset.TeacherCacheDataset>` does; else they are made of the batch. AugKD also
+gives the student augmented zoomed-in blocks whose augmentation is undone on its output. Here every sample has its
 own blocks and augmentations, all inputs count in one step, and what was done last is undone first.
 """
 
@@ -81,42 +83,79 @@ def _where(chosen: Tensor, step: Callable[[Tensor], Tensor], images: Tensor) -> 
     return torch.where(chosen.to(images.device)[:, None, None, None], step(images), images)
 
 
+def keys_of_data(section: SamplesSection, teachers_key: str) -> tuple[str, ...]:
+    """What a data set may give of the inputs that the options ask for, with the teacher's images of them.
+
+    Args:
+        section: ``train.samples``.
+        teachers_key: Under which it gives the teacher's image of the batch's inputs, e.g. ``teacher``.
+    """
+    zoom_in = ("zoom_in_gt", f"zoom_in_{teachers_key}") if section.zoom_in else ()
+    zoom_out = ("zoom_out_lq", "zoom_out_gt", f"zoom_out_{teachers_key}") if section.zoom_out else ()
+    return zoom_in + zoom_out
+
+
 def parts(section: SamplesSection, batch: Mapping[str, Any], scale: int) -> Iterator[Part]:
     """All inputs of a step: the batch itself, then those that the options ask for.
 
     Args:
         section: ``train.samples``.
-        batch: ``lq``, ``(N, C, p, p)`` in 0..1; ``gt``, ``(N, C, scale * p, scale * p)``; and what else it has.
+        batch: ``lq``, ``(N, C, p, p)`` in 0..1; ``gt``, ``(N, C, scale * p, scale * p)``; what else it has, of it
+            :func:`keys_of_data`.
         scale: SR factor.
     """
     none = AugmentSection(invert=0, hflip=0, vflip=0, transpose=0)
     lq = batch["lq"]
     yield Part("batch", batch, 1.0, Augmentation(none, len(lq)))
     if section.zoom_in:
-        blocks = zoom_in(batch["gt"], scale, section.zoom_in)
-        yield Part("zoom_in", {"lq": blocks}, section.zoom_in_weight, Augmentation(section.augment, len(blocks)))
+        chosen = choose_blocks(len(lq), scale, section.zoom_in)
+        images = {"lq": batch.get("zoom_in_gt", batch["gt"]), **_teachers(batch, "zoom_in_")}
+        blocks = {key: zoom_in(image, scale, chosen) for key, image in images.items()}
+        yield Part("zoom_in", blocks, section.zoom_in_weight, Augmentation(section.augment, len(blocks["lq"])))
     if section.zoom_out:
-        small = zoom_out(lq, scale)
-        yield Part("zoom_out", {"lq": small, "gt": lq}, section.zoom_out_weight, Augmentation(none, len(lq)))
+        if "zoom_out_lq" in batch:  # of the whole image shrunk, and so are the teacher's images
+            small = {"lq": batch["zoom_out_lq"], "gt": batch["zoom_out_gt"], **_teachers(batch, "zoom_out_")}
+        else:
+            small = {"lq": zoom_out(lq, scale), "gt": lq}
+        yield Part("zoom_out", small, section.zoom_out_weight, Augmentation(none, len(lq)))
 
 
-def zoom_in(gt: Tensor, scale: int, count: int) -> Tensor:
-    """Blocks of GT of the LQ crop's size, for each image others out of the ``scale * scale`` that cover it.
+def _teachers(batch: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The teachers' images of zoomed inputs that a batch has, under the names that those of its own inputs have."""
+    given = (key for key in batch if key.startswith(f"{prefix}teacher"))
+    return {key[len(prefix) :]: batch[key] for key in given}
+
+
+def choose_blocks(n: int, scale: int, count: int) -> Tensor:
+    """Draw which of the ``scale * scale`` blocks that cover an image are taken, for each image others.
 
     Args:
-        gt: ``(N, C, scale * p, scale * p)``.
+        n: Number of images.
         scale: SR factor.
         count: Blocks of each image, 1 to ``scale * scale``.
 
     Returns:
-        ``(count * N, C, p, p)``, block by block: the first of each image, then the second.
+        ``(n, count)``, int64, on the CPU.
     """
-    n, c, height, width = gt.shape
+    return torch.rand(n, scale * scale).argsort(dim=1)[:, :count]
+
+
+def zoom_in(images: Tensor, scale: int, chosen: Tensor) -> Tensor:
+    """Blocks of images, ``1 / scale`` as high and wide: of GT those of the LQ crop's size.
+
+    Args:
+        images: ``(N, C, scale * h, scale * w)``.
+        scale: SR factor.
+        chosen: ``(N, K)``, which blocks of each image, row by row from 0; see :func:`choose_blocks`.
+
+    Returns:
+        ``(K * N, C, h, w)``, block by block: the first of each image, then the second.
+    """
+    n, c, height, width = images.shape
     h, w = height // scale, width // scale
-    blocks = gt.reshape(n, c, scale, h, scale, w).permute(0, 2, 4, 1, 3, 5).reshape(n, scale * scale, c, h, w)
-    order = torch.rand(n, scale * scale).argsort(dim=1)[:, :count].to(gt.device)
-    chosen = blocks[torch.arange(n, device=gt.device)[:, None], order]
-    return chosen.transpose(0, 1).reshape(count * n, c, h, w)
+    blocks = images.reshape(n, c, scale, h, scale, w).permute(0, 2, 4, 1, 3, 5).reshape(n, scale * scale, c, h, w)
+    taken = blocks[torch.arange(n, device=images.device)[:, None], chosen.to(images.device)]
+    return taken.transpose(0, 1).reshape(-1, c, h, w)
 
 
 def zoom_out(lq: Tensor, scale: int) -> Tensor:

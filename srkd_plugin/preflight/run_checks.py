@@ -72,7 +72,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     _check_balances(options)
     _check_keep_best(options)
     _check_taps_and_gpus(options)
-    check_samples(options, source)
+    check_samples(options)
     _say_where_image_samples_go(options)
     check_eco(options)
     if makes_lq(opt):

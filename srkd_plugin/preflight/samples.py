@@ -1,20 +1,15 @@
-"""Checks of ``train.samples``: whether the run's data, terms and teacher can do with other inputs than the batch."""
+"""Checks of ``train.samples``: whether the run's data and terms can do with other inputs than the batch."""
 
 from __future__ import annotations
 
-from srkd_plugin.distill.targets.source import TargetSource
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options.run_options import RunOptions
 
 KEY = "train.samples"
 
 
-def check_samples(options: RunOptions, source: TargetSource) -> None:
-    """Check what can be seen without building anything.
-
-    Args:
-        options: The run's options.
-        source: Where its teacher's images come from.
+def check_samples(options: RunOptions) -> None:
+    """Check what can be seen of the options; whether the teacher's images can be had, their source knows.
 
     Raises:
         OptionsError: The samples cannot be made, or nothing would be learned from them.
@@ -28,11 +23,6 @@ def check_samples(options: RunOptions, source: TargetSource) -> None:
     if section.zoom_in and not terms:
         problem = "zoomed-in inputs have the teacher's output as their only target, and train.distill_opt has no term"
         raise OptionsError(f"{KEY}.zoom_in", section.zoom_in, problem, "Add a term, or write 0.")
-    if terms and not source.labels_any_input:
-        problem = f"{type(source).__name__} has the teacher's images of the data set's inputs alone"
-        raise OptionsError(
-            KEY, section.model_dump(), problem, f"Remove {KEY}, or {source.key}, so that a teacher runs."
-        )
     with_taps = [name for name, term in terms.items() if term.taps is not None]
     if section.zoom_in and with_taps and any(section.augment.model_dump().values()):
         problem = f"train.distill_opt.{with_taps[0]} compares feature maps, which cannot be turned back"

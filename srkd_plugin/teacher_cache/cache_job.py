@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from srkd_plugin.errors import MISSING, InputError, OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.options.registered_names import makes_lq
 from srkd_plugin.parallel.torchrun import Processes
-from srkd_plugin.teacher_cache.encoding import DTYPES
+from srkd_plugin.teacher_cache.entry_kinds import OF_TEACHER, dtype_of, is_zoomed_in, kinds_of, size_of
 from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
 from srkd_plugin.teacher_cache.matches_run import teacher_identity
 from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
@@ -69,7 +70,19 @@ class CacheJob:
         roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
         self._all_images: PairSource = open_pairs({**train_set, **roots}, self.scale)
         self._all_images.check_sizes()
+        self._check_zooms()
         self.source = self._all_images if self.shard is None else self._images_of(self.shard)
+
+    def _check_zooms(self) -> None:
+        if self.making.zoom_in and not any(is_zoomed_in(self.making, key) for key in self._all_images.keys):
+            problem = f"of {len(self._all_images.keys)} images none is chosen, as their names decide"
+            raise InputError("--zoom-in", self.making.zoom_in, problem, "Give a smaller number; 1 is all of them.")
+        side = self.crop // self.scale
+        if self.making.zoom_out and side % self.scale:
+            problem = (
+                f"datasets.train.gt_size {self.crop} gives crops of {side} LQ pixels per side, which are not shrunk"
+            )
+            raise InputError("--zoom-out", True, problem, f"Let gt_size be a multiple of {self.scale**2}.")
 
     def _images_of(self, shard: Shard) -> PairSource:
         keys = self._all_images.keys
@@ -93,11 +106,17 @@ class CacheJob:
     @cached_property
     def bytes(self) -> int:
         """What the cache takes on the disk, to a few percent."""
-        channels = 1 if self.color == "y" else 3
-        value = DTYPES[self.making.storage].itemsize * channels
-        total = sum(stored_bytes(h * w * value) for h, w in self.source.sizes("hr"))
-        if self.making.with_images:
-            total += sum(stored_bytes(h * w * 3) for side in ("hr", "lr") for h, w in self.source.sizes(side))
+        return sum(self.bytes_of.values())
+
+    @cached_property
+    def bytes_of(self) -> Counter[str]:
+        """What each kind of its entries takes."""
+        total: Counter[str] = Counter()
+        for key, size in zip(self.source.keys, self.source.sizes("hr")):
+            for kind in kinds_of(self.making, key):
+                channels = 1 if self.color == "y" and kind in OF_TEACHER else 3
+                h, w = size_of(kind, size, self.scale)
+                total[kind] += stored_bytes(h * w * channels * dtype_of(kind, self.making).itemsize)
         return total
 
 

@@ -51,6 +51,15 @@ class Making(_Part):
     """LR pixels that a tile sees beyond its sides."""
     with_images: bool = False
     """The decoded LR and HR images are stored too."""
+    zoom_in: Optional[int] = Field(default=None, ge=1)
+    """The teacher's images of HR are stored too, of about one HR image in so many; none: of none."""
+    zoom_out: bool = False
+    """LR images shrunk by the scale, and the teacher's images of them, are stored too."""
+
+    def grows_into(self, other: Making) -> bool:
+        """Whether another cache only has more kinds of the teacher's images, so that this one can be gone on with."""
+        grown = {"zoom_in": self.zoom_in or other.zoom_in, "zoom_out": self.zoom_out or other.zoom_out}
+        return self != other and self.model_copy(update=grown) == other
 
 
 class Shard(_Part):
@@ -107,8 +116,11 @@ class CacheInfo(_Part):
         return [line for part in parts for line in differences(getattr(self, part), getattr(other, part), where)]
 
     def to_json(self) -> str:
-        """Give it as it is stored; earlier versions, which know no shards, read that of a whole cache."""
-        return self.model_dump_json(exclude={"shard"} if self.shard is None else None)
+        """Give it as it is stored; earlier versions, which know no shards and zooms, read that of a cache without."""
+        unknown: dict[str, Any] = {} if self.shard is not None else {"shard": True}
+        if self.making.zoom_in is None and not self.making.zoom_out:
+            unknown["making"] = {"zoom_in", "zoom_out"}
+        return self.model_dump_json(exclude=unknown or None)
 
     def with_images_of(self, other: CacheInfo) -> CacheInfo:
         """The same of the images of another one, so that only what concerns every image differs."""
@@ -129,8 +141,11 @@ class CacheInfo(_Part):
         images = f"{self.source.images:,} images"
         if self.shard is not None:
             images = f"shard {self.shard}: {self.own_images:,} of {images}"
+        of_hr = f"of HR ({'all' if making.zoom_in == 1 else f'about 1 in {making.zoom_in}'})" if making.zoom_in else ""
+        zooms = ", ".join(filter(None, [of_hr, "of LR shrunk" if making.zoom_out else ""]))
         lines = [
-            f"{images} x{self.source.scale}, {making.storage}{' with HR and LR' if making.with_images else ''}",
+            f"{images} x{self.source.scale}, {making.storage}{' with HR and LR' if making.with_images else ''}"
+            f"{f', and the teacher images {zooms}' if zooms else ''}",
             f"teacher {teacher.network_t.get('type')}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, "
             f"{how}{tiles}",
             f"values clipped to the storage's range: {self.clipped:,}",

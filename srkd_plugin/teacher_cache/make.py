@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
-import torch
-from basicsr.data.paired_image_dataset import bgr2ycbcr
-from basicsr.utils import img2tensor
 from tqdm import tqdm
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.changes import Changes
 from srkd_plugin.images.listing import say
-from srkd_plugin.networks.padding import size_multiple
-from srkd_plugin.networks.teacher import build_teacher, check_outputs
-from srkd_plugin.networks.tiling import WholeImages
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.encoding import encode
+from srkd_plugin.teacher_cache.entry_kinds import (
+    KINDS,
+    TEACHER,
+    ZOOM_IN_TEACHER,
+    ZOOM_OUT_TEACHER,
+    kinds_of,
+)
+from srkd_plugin.teacher_cache.image_entries import RunningTeacher, entries_of
 from srkd_plugin.teacher_cache.info import CacheInfo
 from srkd_plugin.teacher_cache.measure import measure
 from srkd_plugin.teacher_cache.stale_entries import compare_entries
-from srkd_plugin.teacher_cache.store import (
-    HR,
-    LR,
-    TEACHER,
-    CacheReader,
-    CacheWriter,
-    Entry,
-    fingerprint,
-    unfinished,
-)
+from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, unfinished
 from srkd_plugin.utils.owner import owned
-
-PROBE = 16
-"""Side of the image that the teacher is tried on, in multiples of what it takes."""
 
 
 def make_cache(job: CacheJob) -> CacheInfo:
@@ -86,39 +73,6 @@ def _make(job: CacheJob, teacher: RunningTeacher) -> CacheInfo:
     return CacheReader("--out", job.folder).info
 
 
-class RunningTeacher:
-    """The teacher of a job, from decoded images to decoded images."""
-
-    def __init__(self, job: CacheJob) -> None:
-        self._device, self._color = job.device, job.color
-        teacher = build_teacher(job.ours, job.device)
-        channels = 1 if job.color == "y" else 3
-        side = PROBE * (size_multiple(teacher.net, channels, job.scale) or 1)
-        probe = torch.rand(1, channels, side, side, device=job.device)
-        expected = torch.Size((1, channels, side * job.scale, side * job.scale))
-        check_outputs({"network_t": teacher.net}, probe, expected)
-        making = job.making
-        upscale = functools.partial(teacher.upscale, scale=job.scale)
-        self._as_cached = WholeImages(upscale, job.scale, making.tile, making.overlap, making.self_ensemble)
-        self._live = WholeImages(upscale, job.scale, None, 0, False)
-
-    def as_cached(self, lr: np.ndarray) -> np.ndarray:
-        """``(h, w, 3)`` BGR uint8 to ``(H, W, C)`` BGR float32, in the way that the cache is made."""
-        return self._run(self._as_cached, lr)
-
-    def live(self, lr: np.ndarray) -> np.ndarray:
-        """The same in one pass, as a run without a cache does it."""
-        return self._run(self._live, lr)
-
-    def _run(self, run: WholeImages, lr: np.ndarray) -> np.ndarray:
-        image = lr.astype(np.float32) / 255.0
-        if self._color == "y":
-            image = bgr2ycbcr(image, y_only=True)[..., None]
-        tensor = img2tensor(image, bgr2rgb=True, float32=True)
-        sr = run(tensor[None].to(self._device))[0].float().cpu().numpy()
-        return np.ascontiguousarray(sr[::-1].transpose(1, 2, 0))
-
-
 def _with_what_is_kept(job: CacheJob, writer: CacheWriter, error: InputError) -> InputError:
     """The error, with how much is done; if nothing is, nothing is left."""
     done = len(writer.keys(TEACHER))
@@ -132,15 +86,23 @@ def _with_what_is_kept(job: CacheJob, writer: CacheWriter, error: InputError) ->
 
 
 def _reopen(job: CacheJob, found: CacheInfo) -> None:
-    """Make a complete cache of other images an unfinished one of those that are there."""
+    """Make a complete cache an unfinished one: of the images that are there, and of all kinds that are wanted."""
     refuse_another(found.with_images_of(job.info), job, job.folder)
     if unfinished(job.folder).exists():
-        problem = f"it is of other images, and there is {unfinished(job.folder).name}, too"
+        problem = f"it is of other images or without some kinds, and there is {unfinished(job.folder).name}, too"
         raise InputError("--out", str(job.folder), problem, "Delete one of them.")
     changes = _compare_images(job, found, job.folder, finished=True)
-    say([f"{job.folder.name}: {changes.describe()}"])
+    say([f"{job.folder.name}: {line}" for line in _what_is_new(job, found, changes)])
     os.replace(job.folder, unfinished(job.folder))
     _restate(job, unfinished(job.folder), changes)
+
+
+def _what_is_new(job: CacheJob, found: CacheInfo, changes: Changes) -> list[str]:
+    lines = [changes.describe()] if changes.some else []
+    if found.making.grows_into(job.making):
+        kept = f"until it is complete again it is called {unfinished(job.folder).name}"
+        lines.append(f"what is there is kept, and the teacher's images of more inputs are added; {kept}")
+    return lines
 
 
 def _compare_images(job: CacheJob, found: CacheInfo, folder: Path, finished: bool) -> Changes:
@@ -163,11 +125,13 @@ def _restate(job: CacheJob, folder: Path, changes: Changes) -> None:
 
 
 def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
-    """Refuse a cache that is not the job's.
+    """Refuse a cache that is not the job's, and does not become it by having more kinds of entries.
 
     Raises:
         InputError: It says what differs.
     """
+    if found.making.grows_into(job.making):
+        found = found.model_copy(update={"making": job.making})
     different = found.differences(job.info)
     if different:
         problem = f"there is the cache of something else: {'; '.join(different)}"
@@ -181,7 +145,7 @@ def _prepare(job: CacheJob) -> None:
     parent = next(path for path in folder.absolute().parents if path.exists())
     free = shutil.disk_usage(parent).free
     say(job.source.images.notes())
-    print(f"{job.folder}: {len(job.source.keys):,} images, {_gb(job.bytes)}; {_gb(free)} are free", flush=True)
+    print(f"{job.folder}: {len(job.source.keys):,} images, {_sizes(job)}; {_gb(free)} are free", flush=True)
     if job.bytes - there > free:
         problem = f"the cache takes {_gb(job.bytes - there)} more, and {_gb(free)} are free"
         raise InputError(
@@ -197,43 +161,27 @@ def _prepare(job: CacheJob) -> None:
     if found is not None:
         refuse_another(found.with_images_of(job.info), job, folder)
         changes = _compare_images(job, found, folder, finished=False)
-        if changes.some:
-            say([f"{folder.name}: {changes.describe()}"])
+        say([f"{folder.name}: {line}" for line in _what_is_new(job, found, changes)])
         if changes.some or found.differences(job.info):
             _restate(job, folder, changes)
 
 
 def _fill(job: CacheJob, writer: CacheWriter, teacher: RunningTeacher) -> None:
     """Compute and store what is missing, this process's share of it; an image is one transaction."""
-    done = writer.keys(TEACHER)
-    left = [index for index, key in enumerate(job.source.keys) if key not in done]
+    done = {kind: writer.keys(kind) for kind in KINDS}
+    missing = {
+        index: [kind for kind in kinds_of(job.making, key) if key not in done[kind]]
+        for index, key in enumerate(job.source.keys)
+    }
+    left = [index for index, kinds in missing.items() if kinds]
     job.processes.wait()  # all have seen the same before anybody writes
     own = left[job.processes.rank :: job.processes.count]
-    total = len(own) + len(done) if job.processes.count == 1 else len(own)
+    total = len(own) + len(missing) - len(left) if job.processes.count == 1 else len(own)
     hidden = not job.processes.is_first
     with tqdm(total=total, initial=total - len(own), desc="teacher", unit="image", disable=hidden) as bar:
         for index in own:
-            writer.put(entries_of(job, teacher, index))
+            writer.put(entries_of(job, teacher, index, missing[index]))
             bar.update()
-
-
-def entries_of(job: CacheJob, teacher: RunningTeacher, index: int) -> list[Entry]:
-    """What is stored of an image.
-
-    Raises:
-        InputError: The image is damaged, or the teacher's output is no image.
-    """
-    key, lr = job.source.keys[index], job.source.read("lr", index)
-    of_lr = fingerprint(lr)
-    try:
-        encoded = encode(teacher.as_cached(lr), job.making.storage)
-    except ValueError as error:
-        raise InputError("the teacher's output for image", key, str(error), "Use --storage float16?") from error
-    entries = [Entry(TEACHER, key, encoded.values, of_lr, encoded.clipped)]
-    if job.making.with_images:
-        hr = job.source.read("hr", index)
-        entries += [Entry(HR, key, hr, fingerprint(hr)), Entry(LR, key, lr, of_lr)]
-    return entries
 
 
 def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
@@ -255,6 +203,13 @@ def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     writer.state(cache.info.model_copy(update={"measured": figures, "clipped": clipped}))
     writer.close()
     os.replace(folder, job.folder)
+
+
+def _sizes(job: CacheJob) -> str:
+    """The size, and what of it is for the inputs that are asked for beside the LR images."""
+    zooms = {ZOOM_IN_TEACHER: "the teacher's images of HR", ZOOM_OUT_TEACHER: "the teacher's images of shrunk LR"}
+    parts = [f"{_gb(job.bytes_of[kind])} {what}" for kind, what in zooms.items() if job.bytes_of[kind]]
+    return f"{_gb(job.bytes)}{', of it ' if parts else ''}{' and '.join(parts)}"
 
 
 def _gb(count: int) -> str:

@@ -18,10 +18,11 @@ from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import teacher_weights
 from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.sections import PluginOptions
+from srkd_plugin.teacher_cache.entry_kinds import kinds_of, made_from
 from srkd_plugin.teacher_cache.info import TeacherIdentity, differences
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.teacher_cache.source_pairs import PairSource
-from srkd_plugin.teacher_cache.store import HR, LR, fingerprint
+from srkd_plugin.teacher_cache.store import fingerprint
 
 OPTION = "datasets.train.dataroot_teacher"
 SAMPLES = 8
@@ -96,7 +97,7 @@ def _check_values(cache: OpenCache, keys: Sequence[str]) -> None:
     small = sum((part.folder / "data.mdb").stat().st_size for part in cache.parts) <= CHECKED_WHOLE
     for index in range(len(keys)) if small else _spread(len(keys)):
         part = cache.part_of(keys[index])
-        for kind in cache.kinds:
+        for kind in kinds_of(cache.info.making, keys[index]):
             try:
                 part.check(kind, keys[index])
             except ImageFault as fault:
@@ -111,8 +112,8 @@ def _check_pixels(cache: OpenCache, source: PairSource) -> None:
     """Whether a few entries were made from the images that the options name."""
     for index in _spread(len(source.keys)):
         part = cache.part_of(source.keys[index])
-        for kind in cache.kinds:
-            side = HR if kind == HR else LR
+        for kind in kinds_of(cache.info.making, source.keys[index]):
+            side = made_from(kind)
             if part.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
                 problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"
                 raise OptionsError(OPTION, str(part.folder), problem, "Run srkd cache repair.")

@@ -9,7 +9,8 @@ import numpy as np
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.teacher_cache.encoding import decode, encode
-from srkd_plugin.teacher_cache.store import TEACHER, CacheReader
+from srkd_plugin.teacher_cache.entry_kinds import TEACHER
+from srkd_plugin.teacher_cache.store import CacheReader
 
 IMAGES = 4
 STEPS = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}

@@ -10,8 +10,10 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault
 from srkd_plugin.images.worker_pool import WorkerKilled, map_images
 from srkd_plugin.teacher_cache.cache_job import CacheJob
+from srkd_plugin.teacher_cache.entry_kinds import kinds_of
+from srkd_plugin.teacher_cache.image_entries import RunningTeacher, entries_of
 from srkd_plugin.teacher_cache.info import Making, Shard
-from srkd_plugin.teacher_cache.make import RunningTeacher, entries_of, refuse_another
+from srkd_plugin.teacher_cache.make import refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.stale_entries import fault_of
 from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter
@@ -72,7 +74,7 @@ def repair_cache(job: CacheJob) -> list[Fault]:
             teacher, writer = RunningTeacher(job), CacheWriter(job.folder, job.bytes)
             try:
                 for index in faults:
-                    writer.put(entries_of(job, teacher, index))
+                    writer.put(entries_of(job, teacher, index, kinds_of(job.making, job.source.keys[index])))
             finally:
                 writer.close()
     return list(faults.values())

@@ -9,8 +9,9 @@ from typing import Union
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.listing import named
+from srkd_plugin.teacher_cache.entry_kinds import TEACHER
 from srkd_plugin.teacher_cache.info import CacheInfo
-from srkd_plugin.teacher_cache.store import TEACHER, CacheReader
+from srkd_plugin.teacher_cache.store import CacheReader
 
 Folders = Union[str, Sequence[str]]
 """The folder of a whole cache, or those of all its shards, in any order."""
@@ -25,7 +26,6 @@ class OpenCache:
 
     Attributes:
         info: What the cache is; of shards, what all of them are of.
-        kinds: What is stored of each image.
         parts: The cache, or the shards as they are listed.
 
     Raises:
@@ -44,7 +44,6 @@ class OpenCache:
             _refuse_what_is_not_one_cache(option, self.parts)
         clipped = sum(part.info.clipped for part in self.parts)
         self.info: CacheInfo = first.info.model_copy(update={"shard": None, "clipped": clipped})
-        self.kinds = first.kinds
         self._part_of: dict[str, int] = {}
         if not self._is_whole:
             self._part_of = {key: i for i, part in enumerate(self.parts) for key in part.keys(TEACHER)}

@@ -1,12 +1,12 @@
 """The store of a teacher cache: raw arrays in an LMDB, written so that a kill costs the image in work, read by views.
 
 A cache is a folder with an LMDB in it. While it is being made the folder's name ends with ``.unfinished``; it takes its
-own name when it is complete, in one step. In the LMDB stand, under ``<kind>/<image's key>`` with the kinds ``teacher``,
-``hr`` and ``lr``,
+own name when it is complete, in one step. In the LMDB stand, under ``<kind>/<image's key>`` with the kinds of
+:mod:`srkd_plugin.teacher_cache.entry_kinds`,
 
     height, width, channels, clipped   4 x uint32, little endian; clipped: values beyond what the storage holds
     crc32     uint32, of all that stands before and behind it
-    source    12 bytes: of the sha256 of the LR image's pixels (hr: of the HR image's)
+    source    12 bytes: of the sha256 of the pixels that it is made from, those of the LR or the HR image
     values    height x width x channels, row by row, BGR as OpenCV has it, little endian
 
 and under a key of its own what the cache is of (:mod:`srkd_plugin.teacher_cache.info`). A value lies in the file as one
@@ -32,11 +32,10 @@ from pydantic import ValidationError
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.images.lmdb_store import LONGEST_KEY, open_readonly, put_all
-from srkd_plugin.teacher_cache.encoding import DTYPES
+from srkd_plugin.teacher_cache.entry_kinds import KINDS, OF_TEACHER, dtype_of, kinds_of
 from srkd_plugin.teacher_cache.info import CacheInfo
 from srkd_plugin.utils.files import UNFINISHED
 
-TEACHER, HR, LR = KINDS = ("teacher", "hr", "lr")
 INFO_KEY = b"\x00info"
 SIZES, CHECKSUM = struct.Struct("<IIII"), struct.Struct("<I")
 SOURCE_BYTES = 12
@@ -139,7 +138,6 @@ class CacheReader:
 
     Attributes:
         info: What the cache is.
-        kinds: What is stored of each image.
 
     Raises:
         InputError: It is not there, not complete, or no cache.
@@ -153,8 +151,7 @@ class CacheReader:
         if info is None:
             raise InputError(option, str(folder), "it is an LMDB, but no teacher cache", REMAKE)
         self.info = info
-        self.kinds = KINDS if info.making.with_images else (TEACHER,)
-        self._dtypes = {TEACHER: DTYPES[info.making.storage], HR: np.dtype("u1"), LR: np.dtype("u1")}
+        self._dtypes = {kind: dtype_of(kind, info.making) for kind in KINDS}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open LMDB out: it is opened again where this arrives."""
@@ -173,6 +170,11 @@ class CacheReader:
         """The keys of the images that are stored."""
         with self._opened().begin() as transaction:
             return _keys(transaction, kind)
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is an array of this kind."""
+        with self._opened().begin() as transaction:
+            return transaction.get(_name(kind, key)) is not None
 
     @contextmanager
     def views(self) -> Iterator[View]:
@@ -213,7 +215,8 @@ class CacheReader:
     def clipped(self, keys: Iterable[str]) -> int:
         """How many values of the teacher's images were clipped, in all."""
         with self._opened().begin(buffers=True) as transaction:
-            return sum(SIZES.unpack_from(self._stored(transaction, TEACHER, key))[3] for key in keys)
+            stored = ((kind, key) for key in keys for kind in kinds_of(self.info.making, key) if kind in OF_TEACHER)
+            return sum(SIZES.unpack_from(self._stored(transaction, *entry))[3] for entry in stored)
 
     @staticmethod
     def _stored(transaction: lmdb.Transaction, kind: str, key: str) -> memoryview:

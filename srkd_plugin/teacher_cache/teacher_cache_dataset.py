@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from basicsr.data.paired_image_dataset import PairedImageDataset, bgr2ycbcr
@@ -16,10 +16,20 @@ from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.options import reader
 from srkd_plugin.teacher_cache.encoding import decode
+from srkd_plugin.teacher_cache.entry_kinds import (
+    HR,
+    LR,
+    OF_TEACHER,
+    TEACHER,
+    ZOOM_IN_TEACHER,
+    ZOOM_OUT_LQ,
+    ZOOM_OUT_TEACHER,
+)
 from srkd_plugin.teacher_cache.info import differences
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.teacher_cache.source_pairs import PairSource, pairs_of_dataset
-from srkd_plugin.teacher_cache.store import HR, LR, TEACHER, CacheReader
+from srkd_plugin.teacher_cache.store import CacheReader, View
+from srkd_plugin.teacher_cache.zoom_crops import CropPlace, ZoomInImages
 
 OPTION = "datasets.train.dataroot_teacher"
 
@@ -35,6 +45,14 @@ class TeacherCacheDataset(PairedImageDataset):
 
     Where a cache has the decoded images too, LR and HR are read from it, and the sets that the options name serve for
     comparison only.
+
+    Where all caches have the teacher's images of zoomed inputs (``train.samples``), an item has them too, turned like
+    all its images; those of several teachers under names that go on, e.g. ``zoom_in_teacher_edsr``:
+
+    - ``zoom_in_teacher``: the teacher's image of the crop of HR, ``(C, scale * gt_size, scale * gt_size)``. Where a
+      cache has those of some HR images alone, ``zoom_in_gt`` is the crop of HR that it belongs to;
+    - ``zoom_out_lq``, ``zoom_out_gt`` and ``zoom_out_teacher``: the crop of LR shrunk by the scale, whose sides are
+      ``gt_size / scale / scale``; the LR pixels that belong to it; and the teacher's image of it.
 
     Args:
         opt: PairedImageDataset's keys, and ``dataroot_teacher``: the cache, or all its shards, or those by name.
@@ -53,38 +71,93 @@ class TeacherCacheDataset(PairedImageDataset):
         source = pairs_of_dataset(self)
         self._keys = source.keys
         self._caches = {name: _open(name, cache, source) for name, cache in folders.items()}
+        makings = [cache.info.making for cache in self._caches.values()]
         self._with_images = next((c for c in self._caches.values() if c.info.making.with_images), None)
+        chosen = {making.zoom_in for making in makings}
+        self._zoom_in: Optional[ZoomInImages] = None
+        if len(chosen) == 1 and None not in chosen:
+            self._zoom_in = ZoomInImages(makings[0], self._keys)
+        self._zoom_out = all(making.zoom_out for making in makings)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One item; see the class."""
-        hr, lr, *teachers = self._crops(index)
-        hr, *teachers, lr = augment([hr, *teachers, lr], self.opt["use_hflip"], self.opt["use_rot"])
-        if self.opt.get("color") == "y":  # the teachers' images are Y already
-            hr, lr = (bgr2ycbcr(image, y_only=True)[..., None] for image in (hr, lr))
-        gt, lq, *targets = img2tensor([hr, lr, *teachers], bgr2rgb=True, float32=True)
-        named = {f"teacher_{name}" if name else "teacher": image for name, image in zip(self._caches, targets)}
-        return {"lq": lq, "gt": gt, **named, **self.paths[index]}
-
-    def _crops(self, index: int) -> list[np.ndarray]:
-        """HR, LR and each teacher's image of one random crop, float32."""
         with ExitStack() as views:
-            hr, lr = self._pair(views, index)
-            wholes = [self._teacher(views, name, index, hr.shape[:2]) for name in self._caches]
-            (hr, *crops), lr = paired_random_crop(
-                [hr, *wholes], lr, self.opt["gt_size"], self.opt["scale"], self.paths[index]["gt_path"]
-            )
-            images = [image.astype(np.float32) / 255.0 for image in (hr, lr)]
-            storages = [cache.info.making.storage for cache in self._caches.values()]
-            return [*images, *map(decode, crops, storages)]
+            images = self._crops(views, index)
+        turned = augment(list(images.values()), self.opt["use_hflip"], self.opt["use_rot"])
+        if self.opt.get("color") == "y":  # the teachers' images are Y already
+            of_teacher = ["teacher" in name for name in images]
+            turned = [
+                image if is_y else bgr2ycbcr(image, y_only=True)[..., None] for is_y, image in zip(of_teacher, turned)
+            ]
+        tensors = img2tensor(turned, bgr2rgb=True, float32=True)
+        return {**dict(zip(images, tensors)), **self.paths[index]}
+
+    def _crops(self, views: ExitStack, index: int) -> dict[str, np.ndarray]:
+        """One random crop of HR, LR and each teacher's image, and the zoomed inputs that belong to it, float32."""
+        scale, size = self.opt["scale"], self.opt["gt_size"]
+        hr, lr = self._pair(views, index)
+        wholes = [self._teacher(views, name, index, hr.shape[:2]) for name in self._caches]
+        h, w = lr.shape[:2]
+        rows, columns = np.broadcast_arrays(*np.ogrid[:h, :w])  # cropped too: it is not said where the crop is
+        (hr, *crops), (crop, rows, columns) = paired_random_crop(
+            [hr, *wholes], [lr, rows, columns], size, scale, self.paths[index]["gt_path"]
+        )
+        place = CropPlace(int(rows[0, 0]), int(columns[0, 0]), size // scale)
+        images = {"gt": _decoded(hr), "lq": _decoded(crop)}
+        for (name, cache), crop in zip(self._caches.items(), crops):
+            images[_item("teacher", name)] = decode(crop, cache.info.making.storage)
+        if self._zoom_in is not None:
+            images.update(self._zoomed_in(views, self._zoom_in, index, place))
+        if self._zoom_out:
+            images.update(self._zoomed_out(views, index, place, lr))
+        return images
+
+    def _zoomed_in(self, views: ExitStack, chosen: ZoomInImages, index: int, place: CropPlace) -> dict[str, np.ndarray]:
+        """The teacher's images of a crop of HR; and that crop, where it may be another image's."""
+        scale, images, of = self.opt["scale"], {}, chosen.of(index)
+        if not chosen.are_all:
+            hr, lr = self._pair(views, of)
+            place = place.inside(lr.shape[:2])
+            images["zoom_in_gt"] = _decoded(place.enlarged(scale).cut(hr))
+        for name in self._caches:
+            cut = place.enlarged(scale * scale)
+            images[_item("zoom_in_teacher", name)] = self._cut(views, name, ZOOM_IN_TEACHER, of, cut)
+        return images
+
+    def _zoomed_out(self, views: ExitStack, index: int, place: CropPlace, lr: np.ndarray) -> dict[str, np.ndarray]:
+        """The crop of shrunk LR, the LR pixels that it was made of, and the teacher's images of it."""
+        scale, shrunk = self.opt["scale"], place.shrunk(self.opt["scale"])
+        first = next(iter(self._caches))  # all have shrunk it alike
+        images = {
+            "zoom_out_lq": self._cut(views, first, ZOOM_OUT_LQ, index, shrunk),
+            "zoom_out_gt": _decoded(shrunk.enlarged(scale).cut(lr)),
+        }
+        for name in self._caches:
+            cut = shrunk.enlarged(scale)
+            images[_item("zoom_out_teacher", name)] = self._cut(views, name, ZOOM_OUT_TEACHER, index, cut)
+        return images
 
     def _teacher(self, views: ExitStack, name: str, index: int, size: tuple[int, ...]) -> np.ndarray:
         """A teacher's image whole, as it is stored."""
-        part = self._caches[name].part_of(self._keys[index])
+        part, view = self._view(views, name, index)
         with self._named_errors(part, name, index):
-            image = views.enter_context(part.views())(TEACHER, self._keys[index])
+            image = view(TEACHER, self._keys[index])
             if image.shape[:2] != size:
                 raise ImageFault(f"it is {image.shape[:2]}, and HR {size}")
             return image
+
+    def _cut(self, views: ExitStack, name: str, kind: str, index: int, place: CropPlace) -> np.ndarray:
+        """A crop of one of a cache's arrays, float32."""
+        part, view = self._view(views, name, index)
+        with self._named_errors(part, name, index):
+            crop = place.cut(view(kind, self._keys[index]))
+        return decode(crop, part.info.making.storage) if kind in OF_TEACHER else _decoded(crop)
+
+    def _view(self, views: ExitStack, name: str, index: int) -> tuple[CacheReader, View]:
+        """The part of a cache that has an image, open until the item is made."""
+        part = self._caches[name].part_of(self._keys[index])
+        with self._named_errors(part, name, index):
+            return part, views.enter_context(part.views())
 
     @contextmanager
     def _named_errors(self, cache: CacheReader, name: str, index: int) -> Iterator[None]:
@@ -105,6 +178,15 @@ class TeacherCacheDataset(PairedImageDataset):
             self.file_client = FileClient(self.io_backend_opt.pop("type"), **self.io_backend_opt)
         gt, lq = (self.file_client.get(self.paths[index][f"{side}_path"], side) for side in ("gt", "lq"))
         return imfrombytes(gt), imfrombytes(lq)
+
+
+def _decoded(image: np.ndarray) -> np.ndarray:
+    """Decoded pixels, uint8, as BasicSR's ``imfrombytes`` gives them to its data sets."""
+    return image.astype(np.float32) / 255.0
+
+
+def _item(key: str, name: str) -> str:
+    return f"{key}_{name}" if name else key
 
 
 def _option(name: str) -> str:

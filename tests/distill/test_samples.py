@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from srkd_plugin.distill.samples import STEPS, Augmentation, parts, zoom_in, zoom_out
+from srkd_plugin.distill.samples import STEPS, Augmentation, choose_blocks, parts, zoom_in, zoom_out
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.options.step_sections import AugmentSection, SamplesSection
@@ -40,7 +40,7 @@ def test_each_image_is_augmented_in_its_own_way():
 def test_zoomed_in_inputs_are_other_blocks_of_each_image(scale, count):
     n, h, w = 3, 4, 5
     gt = torch.rand(n, 2, scale * h, scale * w)
-    blocks = zoom_in(gt, scale, count)
+    blocks = zoom_in(gt, scale, choose_blocks(n, scale, count))
     assert blocks.shape == (count * n, 2, h, w)
     for i in range(n):
         places = [
@@ -94,7 +94,7 @@ def test_a_step_is_the_sum_over_all_inputs(opt, tmp_path):
     student, teacher = copy.deepcopy(model.net_g), model.step_losses.source.teacher.net
     lq, gt = feed(model)
     torch.manual_seed(1)
-    blocks = zoom_in(gt, 2, 2)
+    blocks = zoom_in(gt, 2, choose_blocks(len(gt), 2, 2))
     torch.manual_seed(1)
     model.optimize_parameters(1)
 

@@ -354,8 +354,8 @@ def test_what_nearest_gt_cannot_do(opt, tmp_path):
         run_checks.check(tiny.parsed(opt, tmp_path))
 
 
-def test_samples_need_live_teachers(opt, tmp_path, cache):
+def test_samples_need_caches_that_have_them(opt, tmp_path, cache):
     with_caches(opt, first=cache)
     opt["train"]["samples"] = {"zoom_in": 1}
-    with pytest.raises(OptionsError, match=r"^train.samples = .*Remove train.samples, or teachers"):
+    with pytest.raises(OptionsError, match=r"^train.samples = .*: the cache .* lacks .* Run srkd cache make with --zoom-in"):
         run_checks.check(tiny.parsed(opt, tmp_path))

@@ -22,8 +22,9 @@ from srkd_plugin.images.decode import ImageFault, read_bgr
 from srkd_plugin.tables.runner import TORCHRUN
 from srkd_plugin.teacher_cache import make
 from srkd_plugin.teacher_cache.encoding import decode
+from srkd_plugin.teacher_cache.image_entries import RunningTeacher
 from srkd_plugin.teacher_cache.info import Making
-from srkd_plugin.teacher_cache.make import RunningTeacher, make_cache
+from srkd_plugin.teacher_cache.make import make_cache
 from srkd_plugin.teacher_cache.matches_run import weights_sha256
 from srkd_plugin.teacher_cache.repair import repair_cache
 from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, fingerprint, unfinished
@@ -96,11 +97,11 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path
     out = tmp_path / "c.lmdb"
     real, calls = make.entries_of, []
 
-    def stop_at_third(job, teacher, index):
+    def stop_at_third(job, teacher, index, kinds):
         calls.append(index)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(job, teacher, index)
+        return real(job, teacher, index, kinds)
 
     monkeypatch.setattr(make, "entries_of", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -212,8 +213,8 @@ def test_a_target_of_another_image_is_an_error(opt, tmp_path, monkeypatch):
     """Here an entry is stored under another image's key; it is among those that are measured."""
     real = make.entries_of
 
-    def exchanged(job, teacher, index):
-        entries = real(job, teacher, 4 if index == 5 else index)
+    def exchanged(job, teacher, index, kinds):
+        entries = real(job, teacher, 4 if index == 5 else index, kinds)
         return [entry._replace(key=job.source.keys[index]) for entry in entries]
 
     monkeypatch.setattr(make, "entries_of", exchanged)

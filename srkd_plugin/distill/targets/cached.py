@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from srkd_plugin.distill.targets.source import Targets, TargetSource, register
+from srkd_plugin.distill.samples import keys_of_data
+from srkd_plugin.distill.targets.source import SAMPLES, Targets, TargetSource, register
 from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import build_teacher, describe_teacher
@@ -28,7 +30,6 @@ class CachedImages(TargetSource):
     """
 
     key = "datasets.train.type"
-    batch_keys = ("teacher",)
     network_keys = ("network_t",)
 
     def __init__(self, options: RunOptions) -> None:
@@ -37,6 +38,8 @@ class CachedImages(TargetSource):
         given = reader.read_cache_section(options.raw["datasets"]["train"]).dataroot_teacher
         assert not isinstance(given, dict)  # those of several teachers are not this source's
         self._folders: Folders = given
+        self._listed = given if isinstance(given, str) else ", ".join(given)
+        self.batch_keys = ("teacher", *keys_of_data(self.ours.samples, "teacher"))
 
     @classmethod
     def is_asked_for(cls, opt: Mapping[str, Any]) -> bool:
@@ -49,10 +52,21 @@ class CachedImages(TargetSource):
         assert images is not None  # the data set is a PairedImageDataset
         check_cache(self.options.raw, self.ours, self._folders, images)
 
+    def check_samples(self) -> None:
+        """Check that the cache has the images of what ``train.samples`` asks for."""
+        making, section = OpenCache(OPTION, self._folders).info.making, self.ours.samples
+        flags = [
+            *(["--zoom-in"] if section.zoom_in and making.zoom_in is None else []),
+            *(["--zoom-out"] if section.zoom_out and not making.zoom_out else []),
+        ]
+        if flags:
+            problem = f"the cache {self._listed} lacks the teacher's images of these inputs"
+            remedy = f"Run srkd cache make with {' '.join(flags)}, which adds them to it; or let a teacher run."
+            raise OptionsError(SAMPLES, section.model_dump(), problem, remedy)
+
     def describe(self) -> dict[str, Any]:
         """Describe the network that the cache was made with, its weights, and the cache."""
-        folders = [self._folders] if isinstance(self._folders, str) else self._folders
-        return {**describe_teacher(self.ours), "cache": ", ".join(folders)}
+        return {**describe_teacher(self.ours), "cache": self._listed}
 
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""
@@ -60,7 +74,15 @@ class CachedImages(TargetSource):
         return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
 
     def build(self, device: torch.device) -> None:
-        """Nothing: the data set opens the cache, and says so in the log."""
+        """Nothing: the data set opens the cache, and says so in the log. Say what it loads and the run does not use."""
+        making, section = OpenCache(OPTION, self._folders).info.making, self.ours.samples
+        unused = [
+            *(["zoomed-in"] if making.zoom_in is not None and not section.zoom_in else []),
+            *(["zoomed-out"] if making.zoom_out and not section.zoom_out else []),
+        ]
+        if unused:
+            what = f"the teacher's images of {' and '.join(unused)} inputs"
+            get_root_logger().warning(f"The cache has {what}, which are loaded and not used: {SAMPLES} asks for none.")
 
     def example(self, lq: Tensor, gt: Tensor) -> dict[str, Any]:
         """GT, in place of the cache's images."""

@@ -11,15 +11,17 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from srkd_plugin.distill.samples import keys_of_data
 from srkd_plugin.distill.targets.cached import CachedImages
 from srkd_plugin.distill.targets.live import LiveTeacher
-from srkd_plugin.distill.targets.source import Targets, TargetSource, register
+from srkd_plugin.distill.targets.source import SAMPLES, Targets, TargetSource, register
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.sections import PathSection
 from srkd_plugin.options.teachers import OF_PATH, caches_of, with_one_teacher
 from srkd_plugin.teacher_cache.matches_run import OPTION as CACHE
+from srkd_plugin.teacher_cache.shards import OpenCache
 
 
 @register
@@ -44,7 +46,9 @@ class SeveralTeachers(TargetSource):
                 kind = CachedImages if name in self._cached else LiveTeacher
                 self._each[name] = kind(self._options_of(name))
         self.labels_any_input = not self._cached
-        self.batch_keys = tuple(map(batch_key, self._cached))
+        self.batch_keys = tuple(
+            key for name in self._cached for key in (batch_key(name), *keys_of_data(self.ours.samples, batch_key(name)))
+        )
         if self._combine == "nearest_gt" and self.ours.samples.zoom_in:
             problem = "zoomed-in inputs (train.samples.zoom_in) have no GT to be near to"
             raise OptionsError("teacher.combine", self._combine, problem, "Write combine: mean, or zoom_in: 0.")
@@ -100,6 +104,14 @@ class SeveralTeachers(TargetSource):
         for name, source in self._each.items():
             with self._named(name):
                 source.check(device, images)
+
+    def check_samples(self) -> None:
+        """Check that caches took the same HR images; each teacher checks its own."""
+        zooms = {name: caches_of(self.options.raw)[name] for name in self._cached} if self.ours.samples.zoom_in else {}
+        every = {name: OpenCache(f"{CACHE}.{name}", folders).info.making.zoom_in for name, folders in zooms.items()}
+        if len(set(every.values())) > 1:
+            problem = f"the caches took other HR images: {', '.join(f'--zoom-in {k} in {n}' for n, k in every.items())}"
+            raise OptionsError(SAMPLES, self.ours.samples.model_dump(), problem, "Make them with one --zoom-in.")
 
     def describe(self) -> dict[str, Any]:
         """Describe each teacher under its name."""

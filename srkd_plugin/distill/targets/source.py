@@ -15,6 +15,7 @@ from srkd_plugin.options.run_options import RunOptions
 
 SOURCES: list[type[TargetSource]] = []
 """Every source that options can ask for, in the order of registration."""
+SAMPLES = "train.samples"
 SourceT = TypeVar("SourceT", bound="type[TargetSource]")
 
 
@@ -122,6 +123,19 @@ class TargetSource(ABC):
         for name, term in self.ours.terms.items():
             if term.taps is not None and not self.has_feature_maps:
                 self.set_taps(term.taps.teacher, f"train.distill_opt.{name}.taps.teacher")
+        if self.ours.samples.adds_inputs and self.ours.terms:
+            self.check_samples()
+
+    def check_samples(self) -> None:
+        """Check that there are images of the inputs that ``train.samples`` adds; called by :meth:`check`.
+
+        Raises:
+            OptionsError: There are not; here: unless it :attr:`labels_any_input`.
+        """
+        if not self.labels_any_input:
+            problem = f"{type(self).__name__} has the teacher's images of the data set's inputs alone"
+            remedy = f"Remove {SAMPLES}, or {self.key}, so that a teacher runs."
+            raise OptionsError(SAMPLES, self.ours.samples.model_dump(), problem, remedy)
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

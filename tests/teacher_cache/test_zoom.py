@@ -1,0 +1,308 @@
+"""The teacher's images of zoomed inputs in a cache: what is stored, what items have, and steps that learn from them."""
+
+import copy
+import random
+import shutil
+
+import cached
+import numpy as np
+import pytest
+import tiny
+import torch
+from basicsr.models import build_model
+from basicsr.utils.registry import ARCH_REGISTRY
+from cached import stored
+from torch import nn
+
+from srkd_plugin.errors import InputError, OptionsError
+from srkd_plugin.images.decode import read_bgr
+from srkd_plugin.images.matlab_resize import downscale
+from srkd_plugin.options import reader
+from srkd_plugin.options.teachers import choose_teacher
+from srkd_plugin.preflight import run_checks
+from srkd_plugin.teacher_cache import make
+from srkd_plugin.teacher_cache.encoding import decode
+from srkd_plugin.teacher_cache.entry_kinds import is_zoomed_in
+from srkd_plugin.teacher_cache.image_entries import RunningTeacher
+from srkd_plugin.teacher_cache.info import Making
+from srkd_plugin.teacher_cache.make import make_cache
+from srkd_plugin.teacher_cache.repair import repair_cache
+from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, unfinished
+from srkd_plugin.teacher_cache.teacher_cache_dataset import TeacherCacheDataset
+
+ZOOMS = {"zoom_in": 1, "zoom_out": True}
+SAMPLES = {"zoom_in": 2, "zoom_out": True}
+KEYS = [f"im{i}" for i in range(6)]
+STEP = 1.6e-5
+"""More than half a step of uint16."""
+
+
+@ARCH_REGISTRY.register()
+class NearestTeacher(nn.Module):
+    """Repeats pixels and adds a bias: what it gives for a pixel does not depend on where the image ends."""
+
+    def __init__(self, upscale=2):
+        super().__init__()
+        self.upscale, self.bias = upscale, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return nn.functional.interpolate(x, scale_factor=self.upscale, mode="nearest") + self.bias
+
+
+def repeated(images):
+    """What NearestTeacher gives, of images ``(N, C, h, w)`` or ``(C, h, w)``."""
+    return images.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+
+@pytest.fixture(scope="module")
+def nearest_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("nearest") / "nearest.pth"
+    torch.save({"params": {"bias": torch.zeros(1)}}, path)
+    return path
+
+
+@pytest.fixture
+def opt(data, nearest_file):
+    opt = tiny.distill_options(data, nearest_file)
+    opt["network_t"] = {"type": "NearestTeacher"}
+    opt["path"]["param_key_t"] = "params"
+    return opt
+
+
+def made(opt, out, **making):
+    make_cache(cached.job(opt, out, **making))
+    return out
+
+
+def reading(opt, cache, **train):
+    """The options of a run that reads a cache, or several by name."""
+    opt = copy.deepcopy(opt)
+    given = cache if isinstance(cache, (list, dict)) else str(cache)
+    opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=given)
+    opt["train"].update(train)
+    return opt
+
+
+def items(opt, cache, count=30, **changes):
+    section = reading(opt, cache)["datasets"]["train"]
+    dataset = TeacherCacheDataset({**section, "phase": "train", "scale": 2, **changes})
+    random.seed(0)
+    return [dataset[index] for index in random.choices(range(len(dataset)), k=count)]
+
+
+def test_the_values_are_the_teachers_of_hr_and_of_shrunk_lr(data, teacher_file, tmp_path):
+    opt = tiny.distill_options(data, teacher_file)
+    job = cached.job(opt, tmp_path / "c.lmdb", **ZOOMS)
+    make_cache(job)
+    teacher, reader = RunningTeacher(job), CacheReader("c", job.folder)
+    with reader.views() as view:
+        for key in KEYS:
+            hr, lr = (read_bgr(data / folder / f"{key}.png") for folder in ("HR", "LR"))
+            of_hr = decode(view("zoom_in_teacher", key), "uint16")
+            assert of_hr.shape == (96, 80, 3)
+            assert np.abs(of_hr - teacher.live(hr)).max() < STEP
+            small = downscale(lr, 2)
+            assert np.array_equal(view("zoom_out_lq", key), small)
+            assert np.abs(decode(view("zoom_out_teacher", key), "uint16") - teacher.live(small)).max() < STEP
+
+
+def test_rows_and_columns_that_leave_no_whole_pixel_are_left_out(tmp_path, nearest_file):
+    data = tiny.make_pairs(tmp_path / "odd", height=54, width=42)  # LR is 27x21
+    opt = tiny.distill_options(data, nearest_file)
+    opt["network_t"], opt["path"]["param_key_t"] = {"type": "NearestTeacher"}, "params"
+    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
+    with CacheReader("c", out).views() as view:
+        expected = downscale(read_bgr(data / "LR" / "im3.png")[:26, :20], 2)
+        assert np.array_equal(view("zoom_out_lq", "im3"), expected)
+        assert view("zoom_out_teacher", "im3").shape == (26, 20, 3)
+    for item in items(opt, out):
+        assert item["zoom_out_gt"].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_hflip": False, "use_rot": False}])
+def test_items_have_crops_that_belong_together_and_else_what_they_had(opt, tmp_path, changes):
+    plain, zoomed = made(opt, tmp_path / "a.lmdb"), made(opt, tmp_path / "b.lmdb", **ZOOMS)
+    for before, item in zip(items(opt, plain, **changes), items(opt, zoomed, **changes)):
+        assert item.keys() - before.keys() == {"zoom_in_teacher", "zoom_out_lq", "zoom_out_gt", "zoom_out_teacher"}
+        assert all(torch.equal(before[key], item[key]) for key in ("lq", "gt", "teacher"))
+        assert item["zoom_in_teacher"].dtype == torch.float32
+        torch.testing.assert_close(item["zoom_in_teacher"], repeated(item["gt"]), rtol=0, atol=STEP)
+        torch.testing.assert_close(item["zoom_out_teacher"], repeated(item["zoom_out_lq"]), rtol=0, atol=STEP)
+        assert item["zoom_out_lq"].shape == (3, 4, 4) and item["zoom_out_gt"].shape == (3, 8, 8)
+        mean = nn.functional.avg_pool2d(item["zoom_out_gt"], 2)
+        assert (mean - item["zoom_out_lq"]).abs().mean() < 0.05  # of the same place: another is 0.2 away
+        assert any(_contains(item["lq"], item["zoom_out_gt"], y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
+
+
+def _contains(lq, other, y, x):
+    """Whether another crop of the same size is ``lq`` moved by so many pixels, as far as both reach."""
+    size = lq.shape[-1]
+    a = lq[:, max(y, 0) : size + min(y, 0), max(x, 0) : size + min(x, 0)]
+    b = other[:, max(-y, 0) : size + min(-y, 0), max(-x, 0) : size + min(-x, 0)]
+    return torch.equal(a, b)
+
+
+def test_with_y_alone(opt, tmp_path):
+    opt["datasets"]["train"]["color"] = "y"
+    opt["network_g"].update(num_in_ch=1, num_out_ch=1, rgb_mean=[0])
+    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
+    for item in items(opt, out, count=5):
+        torch.testing.assert_close(item["zoom_in_teacher"], repeated(item["gt"]), rtol=0, atol=STEP)
+        assert item["zoom_out_lq"].shape == (1, 4, 4)
+        torch.testing.assert_close(item["zoom_out_teacher"], repeated(item["zoom_out_lq"]), rtol=0, atol=STEP)
+
+
+def test_some_hr_images_serve_for_all_items(opt, tmp_path, capsys):
+    making = {"zoom_in": 3, "with_images": True}
+    out = made(opt, tmp_path / "c.lmdb", **making)
+    assert "of it 0.00 GB the teacher's images of HR" in capsys.readouterr().out
+    chosen = {key for key in KEYS if is_zoomed_in(Making(**making), key)}
+    assert CacheReader("c", out).keys("zoom_in_teacher") == chosen and 0 < len(chosen) < 6
+    found = items(opt, out)
+    for item in found:
+        torch.testing.assert_close(item["zoom_in_teacher"], repeated(item["zoom_in_gt"]), rtol=0, atol=STEP)
+    own = [torch.equal(item["zoom_in_gt"], item["gt"]) for item in found]
+    assert any(own) and not all(own)
+
+
+def test_shards_give_the_items_of_the_one_cache(opt, tmp_path):
+    whole = made(opt, tmp_path / "whole.lmdb", zoom_in=2, zoom_out=True)
+    shards = cached.make_shards(opt, tmp_path, 3, zoom_in=2, zoom_out=True)
+    for one, other in zip(items(opt, whole), items(opt, shards)):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one if torch.is_tensor(one[key]))
+
+
+def test_a_complete_cache_is_given_more_and_keeps_what_it_has(opt, tmp_path, monkeypatch, capsys):
+    """Also when that is stopped and gone on with; and the result is that of one go."""
+    out, at_once = made(opt, tmp_path / "c.lmdb"), made(opt, tmp_path / "d.lmdb", **ZOOMS)
+    before, real, calls = stored(out), make.entries_of, []
+
+    def stop_at_third(job, teacher, index, kinds):
+        calls.append((index, tuple(kinds)))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(job, teacher, index, kinds)
+
+    monkeypatch.setattr(make, "entries_of", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        make_cache(cached.job(opt, out, zoom_in=1))
+    assert "what is there is kept, and the teacher's images of more inputs are added" in capsys.readouterr().err
+    assert unfinished(out).is_dir() and not out.exists()
+    make_cache(cached.job(opt, out, zoom_in=1))
+    assert calls[3:] == [(index, ("zoom_in_teacher",)) for index in range(2, 6)]
+    make_cache(cached.job(opt, out, **ZOOMS))
+    assert {kinds for _, kinds in calls[7:]} == {("zoom_out_lq", "zoom_out_teacher")}
+    after = stored(out)
+    assert all(after[key] == value for key, value in before.items() if key.startswith(b"teacher/"))
+    assert after == stored(at_once)
+    with pytest.raises(InputError, match="the cache of something else: zoom_in: 1 in the cache, none here"):
+        make_cache(cached.job(opt, out, zoom_out=True))
+    assert stored(out) == after
+
+
+def test_what_an_earlier_version_reads_is_as_it_was(opt, tmp_path):
+    plain = made(opt, tmp_path / "a.lmdb")
+    assert b"zoom" not in stored(plain)[b"\x00info"]
+
+
+@pytest.mark.parametrize("kind", ["zoom_in_teacher", "zoom_out_lq", "zoom_out_teacher"])
+def test_damage_is_found_before_a_run_and_repaired(opt, tmp_path, kind):
+    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
+    good = stored(out)
+    writer, name = CacheWriter(out, 1 << 20), f"{kind}/im2".encode()
+    with writer._env.begin(write=True) as transaction:
+        transaction.put(name, good[name][:-1] + bytes([good[name][-1] ^ 1]))
+    writer.close()
+    with pytest.raises(OptionsError, match=rf"image im2 \({kind}\): it is damaged: .* Run srkd cache repair"):
+        run_checks.check(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path))
+    assert [fault.name for fault in repair_cache(cached.job(opt, out, **ZOOMS))] == ["im2"]
+    assert stored(out) == good
+
+
+def test_numbers_and_crops_that_cannot_be(opt, tmp_path):
+    with pytest.raises(InputError, match="--zoom-in = .*of 6 images none is chosen"):
+        cached.job(opt, tmp_path / "c.lmdb", zoom_in=10**9 + 7)
+    opt["datasets"]["train"]["gt_size"] = 18
+    with pytest.raises(InputError, match="--zoom-out = True: .* crops of 9 LQ pixels .* a multiple of 4"):
+        cached.job(opt, tmp_path / "c.lmdb", zoom_out=True)
+
+
+@pytest.mark.parametrize(
+    ("making", "flags"),
+    [({}, "--zoom-in --zoom-out"), ({"zoom_in": 1}, "--zoom-out"), ({"zoom_out": True}, "--zoom-in")],
+)
+def test_what_the_cache_lacks_is_named_and_the_remedy_works(opt, tmp_path, making, flags):
+    out = made(opt, tmp_path / "c.lmdb", **making)
+    parsed = tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path)
+    with pytest.raises(OptionsError, match=f"^train.samples = .* Run srkd cache make with {flags}, which adds"):
+        run_checks.check(parsed)
+    made(opt, out, **{**making, **ZOOMS})
+    run_checks.check(parsed)
+
+
+def step(opt, batch):
+    torch.manual_seed(1)
+    random.seed(1)
+    model = build_model(copy.deepcopy(opt))
+    torch.manual_seed(2)
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    return model
+
+
+def batch_of(found):
+    return {key: torch.stack([item[key] for item in found]) for key in found[0] if torch.is_tensor(found[0][key])}
+
+
+@pytest.mark.parametrize("kind", ["zoom_in", "zoom_out"])
+def test_a_step_has_the_losses_that_a_live_teacher_would_give(opt, tmp_path, kind):
+    """The same batch; the live teacher repeats pixels, so that the end of a crop makes no difference to it."""
+    samples = {kind: SAMPLES[kind]}
+    batch = batch_of(items(opt, made(opt, tmp_path / "c.lmdb", **ZOOMS), count=4))
+    live = copy.deepcopy(opt)
+    live["train"]["samples"] = samples
+    with_cache = reading(opt, tmp_path / "c.lmdb", samples=samples)
+    models = [step(tiny.parsed(given, tmp_path / name), batch) for name, given in (("a", live), ("b", with_cache))]
+    if kind == "zoom_out":  # the live run shrinks the crop, and not the image: compare on the inputs of the data
+        of_data = {key: batch[key] for key in ("zoom_out_lq", "zoom_out_gt")}
+        models[0]._for_source = of_data
+        parts = [model.step_inputs.parts({"lq": model.lq, "gt": model.gt, **model._for_source}, 1, None) for model in models]
+        targets = [model.step_losses.source.targets(part[1].batch, False).images for model, part in zip(models, parts)]
+        torch.testing.assert_close(targets[0], targets[1], rtol=0, atol=STEP)
+        return
+    logs = [model.log_dict for model in models]
+    assert logs[0].keys() == logs[1].keys() and len(logs[0]) > 1
+    for name in logs[0]:
+        assert logs[0][name] == pytest.approx(logs[1][name], rel=1e-3)
+
+
+def test_a_run_says_what_it_loads_and_does_not_use(opt, tmp_path, caplog):
+    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
+    batch = batch_of(items(opt, out, count=2))
+    model = step(tiny.parsed(reading(opt, out), tmp_path), batch)
+    assert "images of zoomed-in and zoomed-out inputs, which are loaded and not used" in caplog.text
+    assert "zoom_in_teacher" not in model._for_source
+    caplog.clear()
+    step(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path), batch)
+    assert "not used" not in caplog.text
+
+
+def test_several_caches_must_have_taken_the_same_hr_images(opt, tmp_path, nearest_file):
+    opt = copy.deepcopy(opt)
+    teacher = {"network_t": opt.pop("network_t"), "pretrain_network_t": str(nearest_file)}
+    for key in ("pretrain_network_t", "param_key_t"):
+        opt["path"].pop(key)
+    opt["teachers"] = {name: {**teacher, "param_key_t": "params"} for name in ("a", "b")}
+    caches = {}
+    for name, zoom_in in (("a", 1), ("b", 3)):
+        chosen = choose_teacher(opt, reader.read_plugin_sections(opt).teachers, name)
+        caches[name] = str(made(chosen, tmp_path / f"{name}.lmdb", zoom_in=zoom_in))
+    parsed = tiny.parsed(reading(opt, caches, samples={"zoom_in": 2}), tmp_path)
+    with pytest.raises(OptionsError, match=r"--zoom-in 1 in a, --zoom-in 3 in b\. Make them with one"):
+        run_checks.check(parsed)
+    shutil.rmtree(caches["b"])
+    made(choose_teacher(opt, reader.read_plugin_sections(opt).teachers, "b"), tmp_path / "b.lmdb", zoom_in=1)
+    run_checks.check(parsed)
+    item = items(opt, caches, count=1)[0]
+    assert {"zoom_in_teacher_a", "zoom_in_teacher_b"} < item.keys()
