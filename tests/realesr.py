@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -69,6 +71,35 @@ def options(data: Path, teacher: Optional[Path], name: str = "tiny_realesr", ite
     opt.update(model_type="RealESRDistillModel", gt_size=16, queue_size=4, **DEGRADATION)
     opt["datasets"]["train"] = train_set(data)
     opt["train"]["distill_opt"] = {"output": {"type": "L1Loss", "loss_weight": 1.0}}
+    return opt
+
+
+TOGETHER: dict[str, dict[str, Any]] = {
+    "samples": {"train": {"samples": {"zoom_in": 2, "zoom_out": True}}},
+    "eco": {"train": {"eco": {"end_iter": 3}}},
+    "accumulate": {"train": {"accumulate": 2}},
+    "history": {
+        "train": {
+            "history": {"every": [1], "noised": 1},
+            "distill_opt": {"past": {"type": "ContrastiveLoss", "negatives": "history"}},
+        }
+    },
+    "reparameterize": {"student": {"reparameterize": True}},
+}
+"""What works together with RealESRDistillModel, and all of it at once: sections of the options."""
+TAPS = {"student": ["body.0"], "teacher": ["body.1"]}
+ALONE: dict[str, dict[str, Any]] = {
+    "taps": {"train": {"distill_opt": {"fitnet": {"type": "FeatureLoss", "taps": TAPS, "connector": {}}}}}
+}
+"""What works, too, but not beside all of that."""
+
+
+def with_sections(opt: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The options with some of :data:`TOGETHER` and :data:`ALONE`."""
+    opt = copy.deepcopy(opt)
+    for name in names:
+        for key, section in copy.deepcopy({**TOGETHER, **ALONE}[name]).items():
+            opt[key] = {**opt.get(key, {}), **section}
     return opt
 
 

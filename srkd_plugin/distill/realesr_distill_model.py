@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -22,12 +23,25 @@ except ImportError:  # forks carry a part of BasicSR: they lack this model, and 
     pass
 else:
 
+    class _TrainingPairs(RealESRNetModel):
+        """RealESRNetModel in training. It would sharpen each validation image's GT, too, which no model of ours reads.
+
+        That takes 5 s per megapixel on a CPU core, and fails on images of less than 26 pixels.
+        """
+
+        def feed_data(self, data: Mapping[str, Any]) -> None:
+            if self.is_train:
+                super().feed_data(data)
+            else:
+                SRModel.feed_data(self, data)
+
     @MODEL_REGISTRY.register()
-    class RealESRDistillModel(DistillModel, RealESRNetModel):
+    class RealESRDistillModel(DistillModel, _TrainingPairs):
         """:class:`DistillModel` on RealESRNetModel's batches: LQ is made of GT and the data set's blur kernels.
 
-        RealESRNetModel makes ``lq`` and ``gt`` (``feed_data``, with its training pair pool) and validates on images
-        that are not degraded; all else is DistillModel's. LQ images are new in every iteration, so the teacher runs.
+        RealESRNetModel makes ``lq`` and ``gt`` (``feed_data``, with its training pair pool); with ``gt_usm`` that is
+        sharpened, for all losses. Validation is SRModel's, on images that are not degraded; all else is DistillModel's.
+        LQ images are new in every iteration, so the teacher runs.
 
         Raises:
             OptionsError: The options ask for something that cannot be; with BasicSR's trainer this was found before.

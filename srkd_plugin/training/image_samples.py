@@ -47,15 +47,16 @@ class ImageSamples:
         """
         images: Any = loader.dataset
         before = random_state.capture()
-        wrapped = model.net_g
+        wrapped, was_training = model.net_g, model.is_train
         model.net_g = model.get_bare_model(wrapped)  # DDP would wait for the other ranks
+        model.is_train = False  # a model that degrades what it is given takes these images as they are
         try:
             for index in _by_name(images)[: self.count]:
                 image = images[index]
                 name = Path(str(image["lq_path"])).stem
                 tb_logger.add_image(f"samples/{images.opt['name']}/{name}", self._picture(model, image), iteration)
         finally:
-            model.net_g = wrapped
+            model.net_g, model.is_train = wrapped, was_training
             for name in ("lq", "gt", "output"):  # as after a validation
                 if name in vars(model):
                     delattr(model, name)
