@@ -73,10 +73,11 @@ def _check_section(model: Any, key: str, section: Mapping[str, Any]) -> None:
 def _check_kind(train_set: Mapping[str, Any]) -> None:
     cls, kind = find_class(registry.DATASET_REGISTRY, KEY, train_set), train_set["type"]
     if issubclass(cls, PairedImageDataset) or kind in (*VIDEO, *WITHOUT_GT):
-        problem = f"{MODEL} makes LQ images of GT and blur kernels, anew in every iteration"
+        problem, without = f"{MODEL} makes LQ images of GT and blur kernels, anew in every iteration", ""
         if "dataroot_teacher" in train_set:
             problem += ", so that no cache has the teacher's images of them"
-        remedy = f"Write {DATA_SET}; or, for the images of a set of pairs, model_type: DistillModel."
+            without = " without a cache (dataroot_teacher; cache of a table's row)"
+        remedy = f"Write {DATA_SET}{without}; or, for the images of a set of pairs, model_type: DistillModel."
         raise OptionsError(f"{KEY}.type", kind, problem, remedy)
 
 

@@ -26,7 +26,7 @@ def check_losses(train: Train, terms: Mapping[str, TermSection], channels: int, 
         train: BasicSR's keys in ``train``; the losses are registered, and take the arguments that they are given.
         terms: The options' terms, by name.
         channels: Channels of the images.
-        side: Side of the GT crops.
+        side: Side of the smallest images that are compared with a GT.
 
     Raises:
         OptionsError: A loss cannot be built, or does not give what SRModel makes of it.
@@ -52,7 +52,7 @@ def _is_perceptual(key: str, section: Mapping[str, Any]) -> bool:
 
 def _check_perceptual_opt(key: str, section: Mapping[str, Any], images: Mapping[str, torch.Tensor]) -> None:
     if _is_perceptual(key, section):
-        check_perceptual_loss(key, section)
+        check_perceptual_loss(key, section, images["gt"].shape[-1])
         return
     loss = build_described_loss(key, section)
     try:

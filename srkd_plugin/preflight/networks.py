@@ -45,7 +45,8 @@ def check_networks(options: RunOptions) -> None:
     ours = ours.model_copy(update={"teacher": plain})
     with trial() as downloads:
         channels, trained_at = options.lq_shape
-        check_losses(options.stock.train, ours.terms, channels, options.stock.train_set.gt_size)
+        smallest = trained_at if ours.samples.zoom_out else options.stock.train_set.gt_size
+        check_losses(options.stock.train, ours.terms, channels, smallest)
         plain_options = dataclasses.replace(options, ours=ours)
         source = find_source(plain_options)
         source.build(torch.device("cpu"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +25,17 @@ class _Perceptual(BaseModel):
     """BasicSR's ``l2`` names a class that torch does not have."""
 
 
-def check_perceptual_loss(key: str, section: Mapping[str, Any]) -> None:
+def check_perceptual_loss(key: str, section: Mapping[str, Any], side: int) -> None:
     """Check the section of a PerceptualLoss.
 
     Args:
         key: Path of the section.
         section: ``type`` and the loss's arguments.
+        side: Side of the smallest images that it compares, in pixels.
 
     Raises:
-        OptionsError: An argument is wrong; or VGG's weights are not there and cannot be downloaded.
+        OptionsError: An argument is wrong; VGG needs larger images; or its weights are not there and cannot be
+            downloaded.
     """
     checked = check_section(_Perceptual, key, {name: value for name, value in section.items() if name != "type"})
     plain = checked.vgg_type.replace("_bn", "")
@@ -48,7 +50,18 @@ def check_perceptual_loss(key: str, section: Mapping[str, Any]) -> None:
         if layer not in layers:
             problem = f"{checked.vgg_type} has no such layer"
             raise OptionsError(f"{key}.layer_weights", layer, problem, nearest(layer, layers))
+        _check_side(f"{key}.layer_weights", layer, layers, side)
     _check_weights(key, checked.vgg_type)
+
+
+def _check_side(key: str, layer: str, layers: Sequence[str], side: int) -> None:
+    halvings = sum(name.startswith("pool") for name in layers[: layers.index(layer) + 1])
+    if side < 2**halvings:
+        problem = (
+            f"VGG halves images {halvings} times for it, and the smallest that are compared have {side} pixels a side"
+        )
+        remedy = f"Name an earlier layer, or raise datasets.train.gt_size, for {2**halvings} pixels or more"
+        raise OptionsError(key, layer, problem, f"{remedy} (train.samples.zoom_out compares crops of LQ's size).")
 
 
 def _check_weights(key: str, vgg_type: str) -> None:

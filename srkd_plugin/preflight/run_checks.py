@@ -30,7 +30,10 @@ from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.samples import check_samples
 from srkd_plugin.training.image_samples import why_none
 
-GAN_KEYS = ("network_d", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters", "pretrain_network_d")
+GAN_KEYS = (
+    *("network_d", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"),
+    *("pretrain_network_d", "param_key_d", "strict_load_d"),
+)
 
 
 def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
@@ -47,8 +50,8 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
         OptionsError: The first thing that is wrong.
     """
     reader.refuse_other_models(opt)
-    options = reader.read(opt)
     _refuse_adversarial_training(opt)
+    options = reader.read(opt)
     source = find_source(options)
     basicsr_sections.check_values(options)
     if makes_lq(opt):
@@ -93,11 +96,13 @@ def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _refuse_adversarial_training(opt: Mapping[str, Any]) -> None:
     """Refuse keys of BasicSR's GAN models, which DistillModel would pass over."""
-    for section, where in ((opt, ""), (opt["train"], "train."), (opt["path"], "path.")):
-        for key in GAN_KEYS:
+    sections: tuple[tuple[Any, str], ...] = ((opt, ""), (opt.get("train"), "train."), (opt.get("path"), "path."))
+    for section, where in sections:
+        for key in GAN_KEYS if isinstance(section, Mapping) else ():
             if section.get(key) is not None:
                 problem = f"adversarial training is not supported by {opt['model_type']}: it has no discriminator"
-                remedy = "Remove it; BasicSR's GAN models can train the finished student on (path.pretrain_network_g)."
+                trainer = "BasicSR's RealESRGANModel" if makes_lq(opt) else "a GAN model of BasicSR's"
+                remedy = f"Remove it; let {trainer} go on from the finished student (path.pretrain_network_g)."
                 raise OptionsError(where + key, section[key], problem, remedy)
 
 

@@ -99,10 +99,19 @@ def test_what_only_a_trial_shows_is_one_line(opt, monkeypatch):
         ({"datasets.train.type": "PairedImageDataset"}, "type = 'PairedImageDataset': RealESRDistillModel makes LQ"),
         (
             {"datasets.train.type": "TeacherCacheDataset", "datasets.train.dataroot_teacher": "x.lmdb"},
-            "so that no cache has the teacher's images of them",
+            "Write RealESRGANDataset without a cache (dataroot_teacher; cache of a table's row);",
+        ),
+        (
+            {"train.accumulate": 2, "train.distill_opt": {"pushed": {"type": "ContrastiveLoss"}}},
+            "train.accumulate_negatives is missing",
         ),
         ({"train.quantize": {"bits": 8}}, "train.quantize = {'bits': 8}: it is calibrated on the training set's LQ"),
-        ({"train.gan_opt": {"type": "GANLoss"}}, "adversarial training is not supported by RealESRDistillModel"),
+        (
+            {"train.gan_opt": {"type": "GANLoss"}},
+            "adversarial training is not supported by RealESRDistillModel: it has no discriminator. Remove it; let "
+            "BasicSR's RealESRGANModel go on from the finished student (path.pretrain_network_g).",
+        ),
+        ({"path.param_key_d": "params"}, "path.param_key_d = 'params': adversarial training is not supported by"),
     ],
 )
 def test_what_is_wrong_is_one_line(opt, change, says):

@@ -91,6 +91,15 @@ def test_a_loss_that_fails_in_the_run_is_one_line_before_it(opt, key, section, s
     assert says in check(opt, key, section)
 
 
+@pytest.mark.parametrize(("gt_size", "samples", "side"), [(14, {}, 14), (16, {"zoom_out": True}, 8)])
+def test_images_that_vgg_makes_nothing_of_are_one_line(opt, gt_size, samples, side):
+    opt["datasets"]["train"]["gt_size"] = gt_size
+    opt["train"]["samples"] = samples
+    line = check(opt, "perceptual_opt", PERCEPTUAL)
+    assert line.startswith("train.perceptual_opt.layer_weights = 'conv5_4': VGG halves images 4 times for it, and the")
+    assert f"compared have {side} pixels a side" in line and "for 16 pixels or more" in line
+
+
 def test_vgg_weights_that_cannot_be_had_are_one_line(opt, tmp_path):
     line = check(opt, "perceptual_opt", PERCEPTUAL)
     cached = tmp_path / "hub/checkpoints/vgg19-dcbb9e9d.pth"
