@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import realesr
 import tiny
 import torch
 import yaml
@@ -130,6 +131,21 @@ def test_a_row_of_several_teachers_is_checked_before_there_are_weights(start):
     code, error, _ = start(content)
     assert code == 2 and len(started) == 1 + 7 * 3
     assert error.startswith("error: methods.both: teachers.b.network_t.num_fat = 9: unknown key.")
+
+
+def test_a_row_that_makes_its_lq_images_itself_is_checked_as_an_options_file_is(start, tmp_path, data):
+    tiny.write_options(realesr.options(data, None), tmp_path / "options/real.yml")
+    content = changed("methods.real", {"file": "real.yml", "set": {"teacher": {"random_init": False}}})
+    code, error, started = start(content)
+    assert (code, error) == (1, "error: stopped\n")
+    assert {f"t_real_s{seed}" for seed in SMALL["seeds"]} <= set(started)
+    content["methods"]["real"]["set"]["queue_size"] = 5
+    code, error, _ = start(content)
+    assert code == 2 and error.startswith("error: methods.real: queue_size = 5: the training pair pool must hold")
+    content["methods"]["real"].update(cache="plain", set={"teacher": {"random_init": False}})
+    code, error, _ = start(content)
+    assert code == 2 and error.startswith("error: methods.real: datasets.train.type = 'TeacherCacheDataset': ")
+    assert "cache of a table's row" in error and error.count("\n") == 1
 
 
 def test_rows_that_need_what_the_table_makes_are_started(start):
