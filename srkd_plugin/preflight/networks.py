@@ -61,12 +61,7 @@ def check_networks(options: RunOptions) -> None:
         _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)
         _check_crops(source.key, source.size_multiple(channels, scale), options)
         student.train()
-        try:
-            _run_small_batch(options, step_losses, student, min(trained_at, PROBE_SIZE))
-        except OptionsError:
-            if trained_at <= PROBE_SIZE:
-                raise
-            _run_small_batch(options, step_losses, student, trained_at)  # a network that needs more to look at
+        _run_small_batches(options, step_losses, student, trained_at)
     options.warn(downloads)
 
 
@@ -116,6 +111,24 @@ def check_student_weights(opt: Mapping[str, Any], student: nn.Module) -> None:
     if file is not None and not opt["auto_resume"] and path.get("resume_state") is None:
         key, strict = path.get("param_key_g", "params"), path.get("strict_load_g", True)
         student_weights(opt, file, key, strict).load_into(student)
+
+
+def _run_small_batches(options: RunOptions, step_losses: StepLosses, student: nn.Module, trained_at: int) -> None:
+    side, shrunk = min(trained_at, PROBE_SIZE), trained_at // options.stock.run.scale
+    try:
+        _run_small_batch(options, step_losses, student, side)
+    except OptionsError:
+        if trained_at == side:
+            raise
+        side = trained_at  # a network that needs more to look at
+        _run_small_batch(options, step_losses, student, side)
+    if options.ours.samples.zoom_out and shrunk < side:
+        try:
+            _run_small_batch(options, step_losses, student, shrunk)
+        except OptionsError as error:
+            problem = f"crops of {trained_at} LQ pixels a side are shrunk to {shrunk}, where {error.key} fails"
+            remedy = f"Write false, or raise datasets.train.gt_size from {options.stock.train_set.gt_size}."
+            raise OptionsError("train.samples.zoom_out", True, f"{problem} ({error.problem})", remedy) from error
 
 
 def _run_small_batch(options: RunOptions, step_losses: StepLosses, student: nn.Module, side: int) -> None:

@@ -100,6 +100,19 @@ def test_images_that_vgg_makes_nothing_of_are_one_line(opt, gt_size, samples, si
     assert f"compared have {side} pixels a side" in line and "for 16 pixels or more" in line
 
 
+@pytest.mark.parametrize("gt_size", [16, 24])
+def test_a_term_that_cannot_use_shrunk_crops_is_one_line(opt, vgg_file, gt_size):
+    opt["datasets"]["train"]["gt_size"] = gt_size
+    opt["train"]["distill_opt"] = {"csd": {"type": "VGGContrastiveLoss", "vgg_weights": str(vgg_file)}}
+    line = check(opt, "samples", {"zoom_out": True})
+    side = gt_size // 2
+    says = f"crops of {side} LQ pixels a side are shrunk to {side // 2}, where train.distill_opt.csd fails (VGG19 takes"
+    assert line.startswith(f"train.samples.zoom_out = True: {says}")
+    assert line.endswith(f"Write false, or raise datasets.train.gt_size from {gt_size}.")
+    opt["datasets"]["train"]["gt_size"] = 32
+    run_checks.check(opt)
+
+
 def test_vgg_weights_that_cannot_be_had_are_one_line(opt, tmp_path):
     line = check(opt, "perceptual_opt", PERCEPTUAL)
     cached = tmp_path / "hub/checkpoints/vgg19-dcbb9e9d.pth"
