@@ -221,10 +221,10 @@ def test_damage_is_found_before_a_run_and_repaired(opt, tmp_path, kind):
 
 
 def test_numbers_and_crops_that_cannot_be(opt, tmp_path):
-    with pytest.raises(InputError, match="--zoom-in = .*of 6 images none is chosen"):
+    with pytest.raises(InputError, match=r"--zoom-in = .*of 6 images none is chosen"):
         cached.job(opt, tmp_path / "c.lmdb", zoom_in=10**9 + 7)
     opt["datasets"]["train"]["gt_size"] = 18
-    with pytest.raises(InputError, match="--zoom-out = True: .* crops of 9 LQ pixels .* a multiple of 4"):
+    with pytest.raises(InputError, match=r"--zoom-out = True: .* crops of 9 LQ pixels .* a multiple of 4"):
         cached.job(opt, tmp_path / "c.lmdb", zoom_out=True)
 
 
@@ -255,26 +255,33 @@ def batch_of(found):
     return {key: torch.stack([item[key] for item in found]) for key in found[0] if torch.is_tensor(found[0][key])}
 
 
-@pytest.mark.parametrize("kind", ["zoom_in", "zoom_out"])
-def test_a_step_has_the_losses_that_a_live_teacher_would_give(opt, tmp_path, kind):
-    """The same batch; the live teacher repeats pixels, so that the end of a crop makes no difference to it."""
-    samples = {kind: SAMPLES[kind]}
+def live_and_cached(opt, tmp_path, samples):
+    """A batch, and a run for it with a live teacher and one with a cache."""
     batch = batch_of(items(opt, made(opt, tmp_path / "c.lmdb", **ZOOMS), count=4))
     live = copy.deepcopy(opt)
     live["train"]["samples"] = samples
     with_cache = reading(opt, tmp_path / "c.lmdb", samples=samples)
-    models = [step(tiny.parsed(given, tmp_path / name), batch) for name, given in (("a", live), ("b", with_cache))]
-    if kind == "zoom_out":  # the live run shrinks the crop, and not the image: compare on the inputs of the data
-        of_data = {key: batch[key] for key in ("zoom_out_lq", "zoom_out_gt")}
-        models[0]._for_source = of_data
-        parts = [model.step_inputs.parts({"lq": model.lq, "gt": model.gt, **model._for_source}, 1, None) for model in models]
-        targets = [model.step_losses.source.targets(part[1].batch, False).images for model, part in zip(models, parts)]
-        torch.testing.assert_close(targets[0], targets[1], rtol=0, atol=STEP)
-        return
-    logs = [model.log_dict for model in models]
+    return batch, [tiny.parsed(given, tmp_path / name) for name, given in (("a", live), ("b", with_cache))]
+
+
+def test_zoomed_in_a_step_has_the_losses_that_a_live_teacher_would_give(opt, tmp_path):
+    """The live teacher repeats pixels, so that the end of a crop makes no difference to it."""
+    batch, runs = live_and_cached(opt, tmp_path, {"zoom_in": 2})
+    logs = [step(run, batch).log_dict for run in runs]
     assert logs[0].keys() == logs[1].keys() and len(logs[0]) > 1
     for name in logs[0]:
         assert logs[0][name] == pytest.approx(logs[1][name], rel=1e-3)
+
+
+def test_zoomed_out_the_target_is_what_a_live_teacher_would_give_for_that_input(opt, tmp_path):
+    batch, runs = live_and_cached(opt, tmp_path, {"zoom_out": True})
+    live, with_cache = (step(run, batch) for run in runs)
+    given = {"lq": with_cache.lq, "gt": with_cache.gt, **with_cache._for_source}
+    _, small = with_cache.step_inputs.parts(given, 1, None)
+    assert torch.equal(small.batch["lq"], batch["zoom_out_lq"]) and torch.equal(small.batch["gt"], batch["zoom_out_gt"])
+    found = with_cache.step_losses.source.targets(small.batch, False).images
+    expected = live.step_losses.source.targets({"lq": small.batch["lq"]}, False).images
+    torch.testing.assert_close(found, expected, rtol=0, atol=STEP)
 
 
 def test_a_run_says_what_it_loads_and_does_not_use(opt, tmp_path, caplog):
