@@ -284,15 +284,15 @@ def test_zoomed_out_the_target_is_what_a_live_teacher_would_give_for_that_input(
     torch.testing.assert_close(found, expected, rtol=0, atol=STEP)
 
 
-def test_a_run_says_what_it_loads_and_does_not_use(opt, tmp_path, caplog):
+def test_a_check_says_what_the_run_loads_and_does_not_use(opt, tmp_path):
     out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
-    batch = batch_of(items(opt, out, count=2))
-    model = step(tiny.parsed(reading(opt, out), tmp_path), batch)
-    assert "images of zoomed-in and zoomed-out inputs, which are loaded and not used" in caplog.text
+    unused = tiny.parsed(reading(opt, out), tmp_path)
+    said = "The cache has the teacher's images of zoomed-in and zoomed-out inputs, which are loaded and not used: "
+    assert [line for line in run_checks.check(unused).warnings if line.startswith(said)]
+    model = step(unused, batch_of(items(opt, out, count=2)))
     assert "zoom_in_teacher" not in model._for_source
-    caplog.clear()
-    step(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path), batch)
-    assert "not used" not in caplog.text
+    used = run_checks.check(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path))
+    assert not [line for line in used.warnings if "not used" in line]
 
 
 def test_several_caches_must_have_taken_the_same_hr_images(opt, tmp_path, nearest_file):

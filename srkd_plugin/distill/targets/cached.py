@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import torch
-from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.distill.samples import keys_of_data
@@ -51,6 +50,7 @@ class CachedImages(TargetSource):
         super().check(device, images)
         assert images is not None  # the data set is a PairedImageDataset
         check_cache(self.options.raw, self.ours, self._folders, images)
+        self._warn_of_unused()
 
     def check_samples(self) -> None:
         """Check that the cache has the images of what ``train.samples`` asks for."""
@@ -74,7 +74,10 @@ class CachedImages(TargetSource):
         return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
 
     def build(self, device: torch.device) -> None:
-        """Nothing: the data set opens the cache, and says so in the log. Say what it loads and the run does not use."""
+        """Nothing: the data set opens the cache, and says so in the log."""
+
+    def _warn_of_unused(self) -> None:
+        """Warn of what the cache has, and the data set loads, that the run does not use."""
         making, section = OpenCache(OPTION, self._folders).info.making, self.ours.samples
         unused = [
             *(["zoomed-in"] if making.zoom_in is not None and not section.zoom_in else []),
@@ -82,7 +85,7 @@ class CachedImages(TargetSource):
         ]
         if unused:
             what = f"the teacher's images of {' and '.join(unused)} inputs"
-            get_root_logger().warning(f"The cache has {what}, which are loaded and not used: {SAMPLES} asks for none.")
+            self.options.warn([f"The cache has {what}, which are loaded and not used: {SAMPLES} asks for none."])
 
     def example(self, lq: Tensor, gt: Tensor) -> dict[str, Any]:
         """GT, in place of the cache's images."""
