@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import selectors
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ CHROMIUM = next(
 )
 PATIENCE = 200.0
 """Seconds that an answer may take on the slowest machine."""
+PAPERS = {"A4": (210.0, 297.0), "Letter": (215.9, 279.4)}
+"""Width and height in mm."""
+MM_PER_INCH = 25.4
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # tests may run as root
@@ -100,9 +104,19 @@ class Browser:
             clip = {"clip": box, "captureBeyondViewport": True}
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **clip)["data"]))
 
-    def pdf(self, file: Path) -> None:
-        """Print to a file."""
-        file.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"]))
+    def pdf(self, file: Path, paper: str = "A4") -> int:
+        """Print to a file, and return how many pages it has."""
+        width, height = PAPERS[paper]
+        size = {"paperWidth": width / MM_PER_INCH, "paperHeight": height / MM_PER_INCH}
+        made = base64.b64decode(self.call("Page.printToPDF", printBackground=True, **size)["data"])
+        file.write_bytes(made)
+        return len(re.findall(rb"/Type\s*/Page\b", made))
+
+    def show_as_printed(self, paper: str = "A4", margins: float = 26.0, landscape: bool = False) -> None:
+        """Lay the page out as on paper, as wide as what is left between margins of so many mm together."""
+        side = PAPERS[paper][1 if landscape else 0]
+        self.size(int((side - margins) / MM_PER_INCH * 96), 900)
+        self.scheme("dark", media="print")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""

@@ -19,6 +19,8 @@ from srkd_plugin.tables.results import BICUBIC
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
 
 TEMPLATE = "table.html.j2"
+PANELS = 3
+"""Test sets beside each other in a figure; more are in further figures, so that none is wider than page and paper."""
 
 Json = Mapping[str, Any]
 
@@ -138,9 +140,10 @@ def _groups(source: Source, figures: Json, psnr: PsnrTable) -> list[dict[str, An
             }
             for name in shown
         ]
-        plot = _gain_plot(table, figures, names, sets)
+        parts = [sets[first : first + PANELS] for first in range(0, len(sets), PANELS)]
+        plots = [plot for plot in (_gain_plot(table, figures, names, part) for part in parts) if plot]
         curves = _chart(source, names)
-        found.append({"key": key, "title": group.title, "sets": sets, "rows": rows, "plot": plot, "chart": curves})
+        found.append({"key": key, "title": group.title, "sets": sets, "rows": rows, "plots": plots, "chart": curves})
     return found
 
 

@@ -6,11 +6,6 @@ from pathlib import Path
 
 import browser
 import pytest
-import report_cases
-import tiny
-
-from srkd_plugin.cli.main import main
-from srkd_plugin.report.table_page import write_table_page
 
 pytestmark = [
     pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on the path"),
@@ -19,26 +14,6 @@ pytestmark = [
 SECTIONS = ("table", "gains-plot", "curves", "times", "per-image", "crops", "origin")
 SCREENSHOTS = os.environ.get("SRKD_SCREENSHOTS")
 """Folder that keeps the pictures of the sections, for people to look at."""
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser.running(tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """The page of a table with crops, that of the published results, and that of a comparison."""
-    root = tmp_path_factory.mktemp("table")
-    file = report_cases.write_table(root, report_cases.EVIL, report_cases.EVIL)
-    write_table_page(report_cases.finish(root, file), root / "photos.html")
-    cpu = [str(tiny.PROJECT / "options/tables/cpu.yml"), "--results", str(tiny.PROJECT / "docs/results/cpu")]
-    assert main(["table", "report", *cpu, "--out", str(root / "cpu"), "--html", str(root / "cpu.html")]) == 0
-    folders = ["--gt", str(root / "data/S/HR"), "--lq", str(root / "data/S/LR"), "--scale", "2"]
-    systems = [f"--system={s}={root}/results/t_{s}_s0_test/visualization/S" for s in ("none", "good")]
-    assert main(["compare", *folders, *systems, "--html", str(root / "compare.html")]) == 0
-    return root
 
 
 @pytest.fixture(params=["photos.html", "cpu.html", "compare.html"])
@@ -67,6 +42,12 @@ def test_a_page_runs_without_an_error_and_loads_nothing(page):
 def test_a_page_is_as_wide_as_its_window(page, width):
     page.size(width, 900)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_narrow_window_shows_dots_beside_their_names(page):
+    page.size(400, 900)
+    names = "[...document.querySelectorAll('#gains-plot svg.plot > text[text-anchor=end]')]"
+    assert all(right < 240 for right in page.evaluate(f"{names}.map(name => name.getBoundingClientRect().right)"))
 
 
 def test_a_page_is_readable_in_light_and_dark(page):
@@ -211,8 +192,3 @@ def test_everything_that_is_operated_has_a_name(page):
     assert page.evaluate(script) == []
     assert page.evaluate("[...document.images].filter(i => !i.hasAttribute('alt')).length") == 0
     assert page.evaluate("[...document.querySelectorAll('.sheet img')].every(i => i.alt.length > 3)")
-
-
-def test_a_page_prints(page, tmp_path):
-    page.pdf(tmp_path / "page.pdf")
-    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "page.pdf").stat().st_size > 20_000

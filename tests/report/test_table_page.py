@@ -14,7 +14,7 @@ from srkd_plugin.report.render import LARGEST, render
 from srkd_plugin.report.source import Source, missing_runs
 from srkd_plugin.report.table_page import TEMPLATE, page_content
 from srkd_plugin.tables.report import as_json
-from srkd_plugin.tables.results import Results
+from srkd_plugin.tables.results import CurvePoint, Results
 
 CPU = [str(tiny.PROJECT / "options/tables/cpu.yml"), "--results", str(tiny.PROJECT / "docs/results/cpu")]
 
@@ -158,6 +158,26 @@ def test_without_jinja2_one_line_says_what_to_install_and_nothing_is_written(tmp
 def test_a_page_that_is_a_folder_is_refused(tmp_path, capsys):
     assert main(["table", "report", *CPU, "--out", str(tmp_path / "out"), "--html", str(tmp_path)]) == 2
     assert "--html" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_many_sets_are_in_several_figures_that_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_cases, "SETS", {f"S{number}": (f"a{number}", f"b{number}") for number in range(4)})
+    content = page_content(report_cases.finish(tmp_path, report_cases.write_table(tmp_path)))
+    panels = [[panel.title for panel in plot.panels] for plot in content["groups"][0]["plots"]]
+    assert panels == [["S0", "S1", "S2"], ["S3"]]
+    labels = [about.get("aria-label", "") for about, _ in report_cases.Page(render(TEMPLATE, content)).all("svg")]
+    assert sum(label.startswith("Gains, Methods, ") for label in labels) == 2
+
+
+def test_values_of_many_validations_are_in_several_tables_that_fit(source):
+    curves = [CurvePoint("good", 0, 100 * step, 30 + step / 10) for step in range(1, 31)]
+    page = page_of(Source(source.file, source.table, Results(source.results.images, curves, source.results.runs)))
+    starts = [
+        about["aria-label"] for about, _ in page.all("div", role="region") if "values from" in about["aria-label"]
+    ]
+    assert starts == [f"Methods, values from {first} iterations" for first in ("100", "1,300", "2,500")]
+    values = [text for _, text in page.all("td")]
+    assert all(values.count(f"{30 + step / 10:.3f}") == 1 for step in range(1, 31))
 
 
 def test_provenance_has_options_commands_versions_and_hashes(source):

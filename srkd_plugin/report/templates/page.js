@@ -157,5 +157,13 @@
   for (const select of picked) select.addEventListener("change", refresh);
   if (picked.length) refresh();
 
-  window.addEventListener("beforeprint", () => all("details.print").forEach((one) => { one.open = true; }));
+  // Paper has nothing to unfold with: these are printed open, and closed again afterwards.
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = [...unfolded, ...all("details.print:not([open])")];
+    for (const one of unfolded) one.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const one of unfolded.splice(0)) one.open = false;
+  });
 })();
