@@ -10,13 +10,27 @@ import tiny
 import torch
 
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
-from srkd_plugin.teacher_cache.make import make_cache
+from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard, Zoom
+from srkd_plugin.teacher_cache.make import make_cache, make_caches
 
 
 def job(opt: dict[str, Any], out: Optional[Path], shard: Optional[Shard] = None, **making: Any) -> CacheJob:
     """The making of a cache, or of a shard of it, for a run's options."""
     return CacheJob(opt, out, Making(**making), torch.device("cpu"), shard=shard)
+
+
+def job_of(opt: dict[str, Any], out: Path, zoom: str, every: int = 1, **given: Any) -> CacheJob:
+    """The making of what is added to a cache, ``zoom_in`` or ``zoom_out``."""
+    shard = given.pop("shard", None)
+    return CacheJob(opt, out, Making(**given), torch.device("cpu"), shard=shard, zoom=Zoom(kind=zoom, every=every))
+
+
+def make_with_zooms(opt: dict[str, Any], out: Path, zoom_in: int = 1, shard: Optional[Shard] = None, **making: Any):
+    """A cache with all that ``train.samples`` can ask for."""
+    zooms = {"zoom_in": zoom_in, "zoom_out": 1}
+    added = [job_of(opt, out, kind, every, shard=shard, **making) for kind, every in zooms.items()]
+    make_caches([job(opt, out, shard, **making), *added])
+    return out
 
 
 def make(data: Path, teacher: Path, out: Path, **making: Any) -> CacheInfo:

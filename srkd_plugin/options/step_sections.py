@@ -38,9 +38,14 @@ class SamplesSection(Section):
     """Augmentations of the zoomed-in inputs."""
 
     @property
+    def kinds(self) -> tuple[Literal["zoom_in", "zoom_out"], ...]:
+        """The kinds of inputs that a step has beside its batch."""
+        return (*(("zoom_in",) if self.zoom_in else ()), *(("zoom_out",) if self.zoom_out else ()))
+
+    @property
     def adds_inputs(self) -> bool:
         """Whether a step has other inputs than its batch."""
-        return self.zoom_in > 0 or self.zoom_out
+        return bool(self.kinds)
 
 
 class HistorySection(Section):

@@ -28,6 +28,7 @@ from srkd_plugin.networks.weights_file import student_weights
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight.history import check_history
 from srkd_plugin.preflight.losses import check_losses
+from srkd_plugin.preflight.samples import check_zoomed_in_inputs_count
 
 PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
@@ -57,6 +58,7 @@ def check_networks(options: RunOptions) -> None:
         TrainedStudent(ours.student).prepare(student)
         step_losses = StepLosses(source, student, build_terms(ours.terms, "cpu"))
         check_history(options, step_losses)
+        check_zoomed_in_inputs_count(options, step_losses)
         scale = options.stock.run.scale
         _check_crops("network_g", size_multiple(student.eval(), channels, scale), options)
         _check_crops(source.key, source.size_multiple(channels, scale), options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from srkd_plugin.distill.step_losses import StepLosses
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.options.run_options import RunOptions
 
@@ -34,3 +35,19 @@ def check_samples(options: RunOptions) -> None:
         problem = f"crops have {side} LQ pixels per side, which cannot be shrunk by {scale}"
         remedy = f"Write a multiple of {scale * scale}, or {KEY}: {{zoom_out: false}}."
         raise OptionsError("datasets.train.gt_size", gt_size, problem, remedy)
+
+
+def check_zoomed_in_inputs_count(options: RunOptions, step_losses: StepLosses) -> None:
+    """Check that a term compares the student's images of zoomed-in inputs with something.
+
+    Raises:
+        OptionsError: All terms read ``gt``, which these inputs have none of.
+    """
+    zoom_in = options.ours.samples.zoom_in
+    if zoom_in and all("gt" in term.reads for term in step_losses.terms):
+        problem = (
+            "all terms of train.distill_opt read gt, which zoomed-in inputs have none of: nothing is learned from them"
+        )
+        raise OptionsError(
+            f"{KEY}.zoom_in", zoom_in, problem, "Write 0, or add a term that reads the teacher's image alone."
+        )

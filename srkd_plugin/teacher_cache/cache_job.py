@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -17,8 +16,8 @@ from srkd_plugin.errors import MISSING, InputError, OptionsError
 from srkd_plugin.options import reader
 from srkd_plugin.options.registered_names import makes_lq
 from srkd_plugin.parallel.torchrun import Processes
-from srkd_plugin.teacher_cache.entry_kinds import OF_TEACHER, dtype_of, is_zoomed_in, kinds_of, size_of
-from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard
+from srkd_plugin.teacher_cache.entry_kinds import OF_TEACHER, dtype_of, is_taken, kinds_of, size_of
+from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard, Zoom
 from srkd_plugin.teacher_cache.matches_run import teacher_identity
 from srkd_plugin.teacher_cache.source_pairs import PairSource, open_pairs
 from srkd_plugin.teacher_cache.store import HEADER
@@ -38,9 +37,11 @@ class CacheJob:
         device: Where the teacher runs.
         processes: Who makes it.
         shard: Which part of it; None: all of it.
+        zoom: Of which inputs beside LR; None: of LR. It lies inside of the cache of LR, which has to be there.
 
     Attributes:
         folder: Where the cache is when it is complete.
+        owned: The folder that one process works in at a time: that of the cache of LR.
         source: The images that it is made of: those of the shard.
     """
 
@@ -50,6 +51,7 @@ class CacheJob:
     device: torch.device
     processes: Processes = field(default_factory=Processes)
     shard: Optional[Shard] = None
+    zoom: Optional[Zoom] = None
 
     def __post_init__(self, out: Optional[Path]) -> None:
         """Read the options.
@@ -62,7 +64,10 @@ class CacheJob:
             raise OptionsError("model_type", self.opt["model_type"], problem, "Train without a cache.")
         self.ours = reader.read_plugin_sections(self.opt)
         reader.require_network_t(self.opt)
-        self.folder = cache_folder(self.opt, out, self.shard)
+        self.folder = self.owned = cache_folder(self.opt, out, self.shard)
+        if self.zoom is not None:
+            self.folder = self.owned / self.zoom.kind
+            self.making = self.making.model_copy(update={"with_images": False})
         self.scale: int = self.opt["scale"]
         train_set = self.opt["datasets"]["train"]
         self.crop: int = train_set["gt_size"]
@@ -70,15 +75,16 @@ class CacheJob:
         roots = {k: os.path.expanduser(train_set[k]).rstrip(os.sep) for k in ("dataroot_gt", "dataroot_lq")}
         self._all_images: PairSource = open_pairs({**train_set, **roots}, self.scale)
         self._all_images.check_sizes()
-        self._check_zooms()
+        if self.zoom is not None:
+            self._check_zoom(self.zoom)
         self.source = self._all_images if self.shard is None else self._images_of(self.shard)
 
-    def _check_zooms(self) -> None:
-        if self.making.zoom_in and not any(is_zoomed_in(self.making, key) for key in self._all_images.keys):
+    def _check_zoom(self, zoom: Zoom) -> None:
+        if not any(is_taken(zoom, key) for key in self._all_images.keys):
             problem = f"of {len(self._all_images.keys)} images none is chosen, as their names decide"
-            raise InputError("--zoom-in", self.making.zoom_in, problem, "Give a smaller number; 1 is all of them.")
+            raise InputError("--zoom-in", zoom.every, problem, "Give a smaller number; 1 is all of them.")
         side = self.crop // self.scale
-        if self.making.zoom_out and side % self.scale:
+        if zoom.kind == "zoom_out" and side % self.scale:
             problem = (
                 f"datasets.train.gt_size {self.crop} gives crops of {side} LQ pixels per side, which are not shrunk"
             )
@@ -100,23 +106,19 @@ class CacheJob:
             source=self._all_images.identity(),
             making=self.making,
             shard=self.shard,
+            zoom=self.zoom,
             made_by={"srkd_plugin": srkd_plugin.__version__, "torch": torch.__version__, "weights": weights},
         )
 
     @cached_property
     def bytes(self) -> int:
         """What the cache takes on the disk, to a few percent."""
-        return sum(self.bytes_of.values())
-
-    @cached_property
-    def bytes_of(self) -> Counter[str]:
-        """What each kind of its entries takes."""
-        total: Counter[str] = Counter()
+        total = 0
         for key, size in zip(self.source.keys, self.source.sizes("hr")):
-            for kind in kinds_of(self.making, key):
+            for kind in kinds_of(self.info, key):
                 channels = 1 if self.color == "y" and kind in OF_TEACHER else 3
                 h, w = size_of(kind, size, self.scale)
-                total[kind] += stored_bytes(h * w * channels * dtype_of(kind, self.making).itemsize)
+                total += stored_bytes(h * w * channels * dtype_of(kind, self.making).itemsize)
         return total
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from srkd_plugin.images.sizes import Size
 from srkd_plugin.teacher_cache.encoding import DTYPES
-from srkd_plugin.teacher_cache.info import Making
+from srkd_plugin.teacher_cache.info import CacheInfo, Making, Zoom
 
 TEACHER, HR, LR = "teacher", "hr", "lr"
 ZOOM_IN_TEACHER = "zoom_in_teacher"
@@ -20,22 +20,23 @@ OF_TEACHER = (TEACHER, ZOOM_IN_TEACHER, ZOOM_OUT_TEACHER)
 """Those that are in the cache's storage; the others are uint8 as they were decoded."""
 
 
-def kinds_of(making: Making, key: str) -> tuple[str, ...]:
-    """What is stored of an image, in the order of :data:`KINDS`.
+def kinds_of(info: CacheInfo, key: str) -> tuple[str, ...]:
+    """What is stored of an image; nothing of those that a cache of HR leaves out.
 
     Args:
-        making: How the cache is made.
+        info: What the cache is.
         key: The image's.
     """
-    images = (HR, LR) if making.with_images else ()
-    zoom_in = (ZOOM_IN_TEACHER,) if is_zoomed_in(making, key) else ()
-    zoom_out = (ZOOM_OUT_LQ, ZOOM_OUT_TEACHER) if making.zoom_out else ()
-    return (TEACHER, *images, *zoom_in, *zoom_out)
+    if info.zoom is None:
+        return (TEACHER, HR, LR) if info.making.with_images else (TEACHER,)
+    if info.zoom.kind == "zoom_out":
+        return ZOOM_OUT_LQ, ZOOM_OUT_TEACHER
+    return (ZOOM_IN_TEACHER,) if is_taken(info.zoom, key) else ()
 
 
-def is_zoomed_in(making: Making, key: str) -> bool:
-    """Whether the teacher's image of HR is stored: by the key alone, so that images and shards may come and go."""
-    return making.zoom_in is not None and zlib.crc32(key.encode()) % making.zoom_in == 0
+def is_taken(zoom: Zoom, key: str) -> bool:
+    """Whether an image is one of those that are stored: by its key alone, so that others and shards may come and go."""
+    return zlib.crc32(key.encode()) % zoom.every == 0
 
 
 def made_from(kind: str) -> str:

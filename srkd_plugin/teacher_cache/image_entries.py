@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from srkd_plugin.teacher_cache.entry_kinds import (
     ZOOM_IN_TEACHER,
     ZOOM_OUT_LQ,
     ZOOM_OUT_TEACHER,
+    kinds_of,
     made_from,
 )
 from srkd_plugin.teacher_cache.store import Entry, fingerprint
@@ -65,13 +65,14 @@ class RunningTeacher:
         return np.ascontiguousarray(sr[::-1].transpose(1, 2, 0))
 
 
-def entries_of(job: CacheJob, teacher: RunningTeacher, index: int, kinds: Sequence[str]) -> list[Entry]:
-    """What is stored of an image, of the kinds that are asked for.
+def entries_of(job: CacheJob, teacher: RunningTeacher, index: int) -> list[Entry]:
+    """What is stored of an image.
 
     Raises:
         InputError: The image is damaged, or the teacher's output is no image.
     """
     key = job.source.keys[index]
+    kinds = kinds_of(job.info, key)
     images = {side: job.source.read(side, index) for side in sorted({made_from(kind) for kind in kinds})}
     prints = {side: fingerprint(image) for side, image in images.items()}
     if not {ZOOM_OUT_LQ, ZOOM_OUT_TEACHER}.isdisjoint(kinds):

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from srkd_plugin.errors import printable
 from srkd_plugin.teacher_cache.encoding import StorageName
 
+ZoomKind = Literal["zoom_in", "zoom_out"]
+ZOOM_KINDS: tuple[ZoomKind, ...] = ("zoom_in", "zoom_out")
+"""Also the names of the folders of such caches, inside of the cache of LR that they belong to."""
 HERE = ("in the cache", "here")
 """How a cache, and what it should be, are called where they differ."""
 
@@ -51,15 +54,20 @@ class Making(_Part):
     """LR pixels that a tile sees beyond its sides."""
     with_images: bool = False
     """The decoded LR and HR images are stored too."""
-    zoom_in: Optional[int] = Field(default=None, ge=1)
-    """The teacher's images of HR are stored too, of about one HR image in so many; none: of none."""
-    zoom_out: bool = False
-    """LR images shrunk by the scale, and the teacher's images of them, are stored too."""
 
-    def grows_into(self, other: Making) -> bool:
-        """Whether another cache only has more kinds of the teacher's images, so that this one can be gone on with."""
-        grown = {"zoom_in": self.zoom_in or other.zoom_in, "zoom_out": self.zoom_out or other.zoom_out}
-        return self != other and self.model_copy(update=grown) == other
+
+class Zoom(_Part):
+    """Which inputs beside LR a cache is of, those that ``train.samples`` adds; it lies inside of the one of LR."""
+
+    kind: ZoomKind
+    """``zoom_in``: HR. ``zoom_out``: LR shrunk by the scale, which is stored too."""
+    every: int = Field(default=1, ge=1)
+    """About one image in so many is in it."""
+
+    def __str__(self) -> str:
+        """What it is of, for people."""
+        of = {"zoom_in": "HR", "zoom_out": "LR shrunk by the scale"}[self.kind]
+        return f"the teacher's images of {of}{'' if self.every == 1 else f', about 1 in {self.every}'}"
 
 
 class Shard(_Part):
@@ -93,6 +101,8 @@ class CacheInfo(_Part):
     making: Making
     shard: Optional[Shard] = None
     """Which part of the cache it is; none: all of it. ``source`` is that of all images in any case."""
+    zoom: Optional[Zoom] = None
+    """Which other inputs it is of; none: LR."""
     made_by: dict[str, str] = {}
     """Software versions and the file of the weights: for people, never compared."""
     clipped: int = 0
@@ -113,14 +123,12 @@ class CacheInfo(_Part):
             where: How this one and the other are called.
         """
         parts = ("teacher", "source", "making")
-        return [line for part in parts for line in differences(getattr(self, part), getattr(other, part), where)]
+        lines = [line for part in parts for line in differences(getattr(self, part), getattr(other, part), where)]
+        return lines if self.zoom == other.zoom else [*lines, _difference("inputs", self.zoom, other.zoom, where)]
 
     def to_json(self) -> str:
-        """Give it as it is stored; earlier versions, which know no shards and zooms, read that of a cache without."""
-        unknown: dict[str, Any] = {} if self.shard is not None else {"shard": True}
-        if self.making.zoom_in is None and not self.making.zoom_out:
-            unknown["making"] = {"zoom_in", "zoom_out"}
-        return self.model_dump_json(exclude=unknown or None)
+        """Give it as it is stored; earlier versions, which know no shards and zooms, read that of a whole cache."""
+        return self.model_dump_json(exclude={name for name in ("shard", "zoom") if getattr(self, name) is None})
 
     def with_images_of(self, other: CacheInfo) -> CacheInfo:
         """The same of the images of another one, so that only what concerns every image differs."""
@@ -141,11 +149,9 @@ class CacheInfo(_Part):
         images = f"{self.source.images:,} images"
         if self.shard is not None:
             images = f"shard {self.shard}: {self.own_images:,} of {images}"
-        of_hr = f"of HR ({'all' if making.zoom_in == 1 else f'about 1 in {making.zoom_in}'})" if making.zoom_in else ""
-        zooms = ", ".join(filter(None, [of_hr, "of LR shrunk" if making.zoom_out else ""]))
         lines = [
             f"{images} x{self.source.scale}, {making.storage}{' with HR and LR' if making.with_images else ''}"
-            f"{f', and the teacher images {zooms}' if zooms else ''}",
+            f"{'' if self.zoom is None else f': {self.zoom}'}",
             f"teacher {teacher.network_t.get('type')}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, "
             f"{how}{tiles}",
             f"values clipped to the storage's range: {self.clipped:,}",

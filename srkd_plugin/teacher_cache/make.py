@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,19 +14,30 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.images.changes import Changes
 from srkd_plugin.images.listing import say
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.entry_kinds import (
-    KINDS,
-    TEACHER,
-    ZOOM_IN_TEACHER,
-    ZOOM_OUT_TEACHER,
-    kinds_of,
-)
+from srkd_plugin.teacher_cache.entry_kinds import KINDS, kinds_of
 from srkd_plugin.teacher_cache.image_entries import RunningTeacher, entries_of
 from srkd_plugin.teacher_cache.info import CacheInfo
 from srkd_plugin.teacher_cache.measure import measure
 from srkd_plugin.teacher_cache.stale_entries import compare_entries
 from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, unfinished
 from srkd_plugin.utils.owner import owned
+
+
+def make_caches(jobs: Sequence[CacheJob]) -> list[CacheInfo]:
+    """Make the cache of LR, then those of other inputs that lie in it.
+
+    Args:
+        jobs: In this order; what they take together is compared with the free space before the first.
+
+    Returns:
+        As :func:`make_cache`.
+
+    Raises:
+        OptionsError: As there.
+        InputError: As there.
+    """
+    _check_space(jobs)
+    return [make_cache(job) for job in jobs]
 
 
 def make_cache(job: CacheJob) -> CacheInfo:
@@ -49,7 +61,7 @@ def make_cache(job: CacheJob) -> CacheInfo:
             return found
     teacher = RunningTeacher(job)  # what is wrong with it is said before anything is written
     job.processes.wait()
-    with owned("--out", job.folder) if job.processes.is_first else nullcontext():
+    with owned("--out", job.owned) if job.processes.is_first else nullcontext():
         if is_there and job.processes.is_first:
             _reopen(job, found)
         return _make(job, teacher)
@@ -75,9 +87,10 @@ def _make(job: CacheJob, teacher: RunningTeacher) -> CacheInfo:
 
 def _with_what_is_kept(job: CacheJob, writer: CacheWriter, error: InputError) -> InputError:
     """The error, with how much is done; if nothing is, nothing is left."""
-    done = len(writer.keys(TEACHER))
+    done = len(writer.keys(*KINDS))
     if done:
-        kept = f"{done:,} of {len(job.source.keys):,} images are done and kept in {writer.folder}"
+        wanted = sum(bool(kinds_of(job.info, key)) for key in job.source.keys)
+        kept = f"{done:,} of {wanted:,} images are done and kept in {writer.folder}"
         return error.with_more(f"{kept}; the same command goes on.")
     if job.processes.count == 1:
         writer.close()
@@ -86,23 +99,15 @@ def _with_what_is_kept(job: CacheJob, writer: CacheWriter, error: InputError) ->
 
 
 def _reopen(job: CacheJob, found: CacheInfo) -> None:
-    """Make a complete cache an unfinished one: of the images that are there, and of all kinds that are wanted."""
+    """Make a complete cache of other images an unfinished one of those that are there."""
     refuse_another(found.with_images_of(job.info), job, job.folder)
     if unfinished(job.folder).exists():
-        problem = f"it is of other images or without some kinds, and there is {unfinished(job.folder).name}, too"
+        problem = f"it is of other images, and there is {unfinished(job.folder).name}, too"
         raise InputError("--out", str(job.folder), problem, "Delete one of them.")
     changes = _compare_images(job, found, job.folder, finished=True)
-    say([f"{job.folder.name}: {line}" for line in _what_is_new(job, found, changes)])
+    say([f"{job.folder.name}: {changes.describe()}"])
     os.replace(job.folder, unfinished(job.folder))
     _restate(job, unfinished(job.folder), changes)
-
-
-def _what_is_new(job: CacheJob, found: CacheInfo, changes: Changes) -> list[str]:
-    lines = [changes.describe()] if changes.some else []
-    if found.making.grows_into(job.making):
-        kept = f"until it is complete again it is called {unfinished(job.folder).name}"
-        lines.append(f"what is there is kept, and the teacher's images of more inputs are added; {kept}")
-    return lines
 
 
 def _compare_images(job: CacheJob, found: CacheInfo, folder: Path, finished: bool) -> Changes:
@@ -125,13 +130,11 @@ def _restate(job: CacheJob, folder: Path, changes: Changes) -> None:
 
 
 def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
-    """Refuse a cache that is not the job's, and does not become it by having more kinds of entries.
+    """Refuse a cache that is not the job's.
 
     Raises:
         InputError: It says what differs.
     """
-    if found.making.grows_into(job.making):
-        found = found.model_copy(update={"making": job.making})
     different = found.differences(job.info)
     if different:
         problem = f"there is the cache of something else: {'; '.join(different)}"
@@ -141,16 +144,9 @@ def refuse_another(found: CacheInfo, job: CacheJob, folder: Path) -> None:
 def _prepare(job: CacheJob) -> None:
     """Make the unfinished cache, or check that the one that is there is this one."""
     folder = unfinished(job.folder)
-    there = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
-    parent = next(path for path in folder.absolute().parents if path.exists())
-    free = shutil.disk_usage(parent).free
     say(job.source.images.notes())
-    print(f"{job.folder}: {len(job.source.keys):,} images, {_sizes(job)}; {_gb(free)} are free", flush=True)
-    if job.bytes - there > free:
-        problem = f"the cache takes {_gb(job.bytes - there)} more, and {_gb(free)} are free"
-        raise InputError(
-            "--out", str(job.folder), problem, "Give a larger disk, or --storage uint8 (half, with an error)."
-        )
+    print(f"{job.folder}: {_what(job)}, {_gb(job.bytes)}; {_gb(_free(job))} are free", flush=True)
+    _check_space([job])
     writer = CacheWriter(folder, job.bytes)
     try:
         found = writer.info()
@@ -161,26 +157,43 @@ def _prepare(job: CacheJob) -> None:
     if found is not None:
         refuse_another(found.with_images_of(job.info), job, folder)
         changes = _compare_images(job, found, folder, finished=False)
-        say([f"{folder.name}: {line}" for line in _what_is_new(job, found, changes)])
+        if changes.some:
+            say([f"{folder.name}: {changes.describe()}"])
         if changes.some or found.differences(job.info):
             _restate(job, folder, changes)
 
 
+def _check_space(jobs: Sequence[CacheJob]) -> None:
+    """Refuse what does not fit on the disk, before anything is written."""
+    there = [path.stat().st_size for job in jobs for path in _files(job) if path.exists()]
+    missing, free = sum(job.bytes for job in jobs) - sum(there), _free(jobs[0])
+    if missing > free:
+        problem = f"the cache takes {_gb(missing)} more, and {_gb(free)} are free"
+        remedy = "Give a larger disk, or --storage uint8 (half, with an error)."
+        if jobs[-1].zoom is not None:
+            remedy = "Give a larger disk, or a larger number to --zoom-in."
+        raise InputError("--out", str(jobs[0].owned), problem, remedy)
+
+
+def _files(job: CacheJob) -> list[Path]:
+    return [folder / "data.mdb" for folder in (job.folder, unfinished(job.folder))]
+
+
+def _free(job: CacheJob) -> int:
+    return shutil.disk_usage(next(path for path in job.folder.absolute().parents if path.exists())).free
+
+
 def _fill(job: CacheJob, writer: CacheWriter, teacher: RunningTeacher) -> None:
     """Compute and store what is missing, this process's share of it; an image is one transaction."""
-    done = {kind: writer.keys(kind) for kind in KINDS}
-    missing = {
-        index: [kind for kind in kinds_of(job.making, key) if key not in done[kind]]
-        for index, key in enumerate(job.source.keys)
-    }
-    left = [index for index, kinds in missing.items() if kinds]
+    done = writer.keys(*KINDS)
+    left = [index for index, key in enumerate(job.source.keys) if key not in done and kinds_of(job.info, key)]
     job.processes.wait()  # all have seen the same before anybody writes
     own = left[job.processes.rank :: job.processes.count]
-    total = len(own) + len(missing) - len(left) if job.processes.count == 1 else len(own)
+    total = len(own) + len(done) if job.processes.count == 1 else len(own)
     hidden = not job.processes.is_first
     with tqdm(total=total, initial=total - len(own), desc="teacher", unit="image", disable=hidden) as bar:
         for index in own:
-            writer.put(entries_of(job, teacher, index, missing[index]))
+            writer.put(entries_of(job, teacher, index))
             bar.update()
 
 
@@ -188,15 +201,17 @@ def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     """Measure the cache, say so in it, and give it its name."""
     folder = unfinished(job.folder)
     cache = CacheReader("--out", folder)
-    figures = measure(
-        cache,
-        job.source.keys,
-        lambda index: job.source.read("lr", index),
-        teacher.as_cached,
-        teacher.live,
-        job.crop,
-        job.scale,
-    )
+    figures = {}
+    if job.zoom is None:
+        figures = measure(
+            cache,
+            job.source.keys,
+            lambda index: job.source.read("lr", index),
+            teacher.as_cached,
+            teacher.live,
+            job.crop,
+            job.scale,
+        )
     clipped = cache.clipped(job.source.keys)
     cache.close()
     writer = CacheWriter(folder, job.bytes)
@@ -205,11 +220,9 @@ def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     os.replace(folder, job.folder)
 
 
-def _sizes(job: CacheJob) -> str:
-    """The size, and what of it is for the inputs that are asked for beside the LR images."""
-    zooms = {ZOOM_IN_TEACHER: "the teacher's images of HR", ZOOM_OUT_TEACHER: "the teacher's images of shrunk LR"}
-    parts = [f"{_gb(job.bytes_of[kind])} {what}" for kind, what in zooms.items() if job.bytes_of[kind]]
-    return f"{_gb(job.bytes)}{', of it ' if parts else ''}{' and '.join(parts)}"
+def _what(job: CacheJob) -> str:
+    count = sum(bool(kinds_of(job.info, key)) for key in job.source.keys)
+    return f"{count:,} images{'' if job.zoom is None else f', {job.zoom}'}"
 
 
 def _gb(count: int) -> str:

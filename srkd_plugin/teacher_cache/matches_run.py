@@ -81,15 +81,18 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folders: Folders, i
     """
     source = PairSource(images, opt["scale"], opt["datasets"]["train"].get("color"))
     cache = OpenCache(OPTION, folders)
+    zooms = [zoomed for kind in ours.samples.kinds if (zoomed := cache.zoomed(kind)) is not None]
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with srkd cache make."
         raise OptionsError(OPTION, str(cache), problem, remedy)
-    cache.require_keys(source.keys)
-    _check_values(cache, source.keys)
-    _check_pixels(cache, source)
+    for each in (cache, *zooms):
+        each.require_keys(source.keys)
+        indices = [index for index, key in enumerate(source.keys) if kinds_of(each.info, key)]
+        _check_values(each, [source.keys[index] for index in indices])
+        _check_pixels(each, source, [indices[at] for at in _spread(len(indices))])
 
 
 def _check_values(cache: OpenCache, keys: Sequence[str]) -> None:
@@ -97,7 +100,7 @@ def _check_values(cache: OpenCache, keys: Sequence[str]) -> None:
     small = sum((part.folder / "data.mdb").stat().st_size for part in cache.parts) <= CHECKED_WHOLE
     for index in range(len(keys)) if small else _spread(len(keys)):
         part = cache.part_of(keys[index])
-        for kind in kinds_of(cache.info.making, keys[index]):
+        for kind in kinds_of(cache.info, keys[index]):
             try:
                 part.check(kind, keys[index])
             except ImageFault as fault:
@@ -108,11 +111,11 @@ def _check_values(cache: OpenCache, keys: Sequence[str]) -> None:
                 raise OptionsError(OPTION, str(part.folder), problem, remedy) from fault
 
 
-def _check_pixels(cache: OpenCache, source: PairSource) -> None:
+def _check_pixels(cache: OpenCache, source: PairSource, indices: Sequence[int]) -> None:
     """Whether a few entries were made from the images that the options name."""
-    for index in _spread(len(source.keys)):
+    for index in indices:
         part = cache.part_of(source.keys[index])
-        for kind in kinds_of(cache.info.making, source.keys[index]):
+        for kind in kinds_of(cache.info, source.keys[index]):
             side = made_from(kind)
             if part.check(kind, source.keys[index]) != fingerprint(source.read(side, index)):
                 problem = f"image {source.keys[index]} was made from another {side.upper()} image of its name and size"

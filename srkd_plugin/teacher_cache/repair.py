@@ -10,13 +10,12 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault
 from srkd_plugin.images.worker_pool import WorkerKilled, map_images
 from srkd_plugin.teacher_cache.cache_job import CacheJob
-from srkd_plugin.teacher_cache.entry_kinds import kinds_of
 from srkd_plugin.teacher_cache.image_entries import RunningTeacher, entries_of
-from srkd_plugin.teacher_cache.info import Making, Shard
+from srkd_plugin.teacher_cache.info import ZOOM_KINDS, Making, Shard, Zoom
 from srkd_plugin.teacher_cache.make import refuse_another
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.stale_entries import fault_of
-from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter
+from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, is_complete
 from srkd_plugin.utils.owner import owned
 
 IMAGES_A_TASK = 16
@@ -47,6 +46,13 @@ def making_of(folder: Path, flags: Mapping[str, Any], shard: Optional[Shard]) ->
     return cache.info.making, there
 
 
+def zooms_of(folder: Path) -> list[Zoom]:
+    """The complete caches of other inputs that lie in a cache."""
+    inside = [folder / kind for kind in ZOOM_KINDS if is_complete(folder / kind)]
+    infos = [CacheReader("--out", each).info for each in inside]
+    return [info.zoom for info in infos if info.zoom is not None]
+
+
 def repair_cache(job: CacheJob) -> list[Fault]:
     """Check a complete cache whole, and make damaged entries again, each in one transaction.
 
@@ -68,13 +74,13 @@ def repair_cache(job: CacheJob) -> list[Fault]:
         problem = f"it was made of other images: {'; '.join(different)}"
         remedy = "Run srkd cache make with the flags that it was made with: it goes on with what is unchanged."
         raise InputError("--out", str(job.folder), problem, remedy)
-    with owned("--out", job.folder):
+    with owned("--out", job.owned):
         faults = _find_faults(cache, job.source)
         if faults:
             teacher, writer = RunningTeacher(job), CacheWriter(job.folder, job.bytes)
             try:
                 for index in faults:
-                    writer.put(entries_of(job, teacher, index, kinds_of(job.making, job.source.keys[index])))
+                    writer.put(entries_of(job, teacher, index))
             finally:
                 writer.close()
     return list(faults.values())
@@ -87,7 +93,7 @@ def _find_faults(cache: CacheReader, source: PairSource) -> dict[int, Fault]:
     try:
         found = list(map_images(_check, tasks, 1, f"checking {cache.folder.name}", isolated=True))
     except WorkerKilled as error:
-        problem = "reading it crashes LMDB: data.mdb is damaged beyond single images"
+        problem = "a process that reads it is killed: data.mdb is damaged beyond single images, or memory has run out"
         raise InputError("--out", str(cache.folder), problem, "Delete the cache and make it again.") from error
     return {index: fault for part in found for index, fault in part}
 

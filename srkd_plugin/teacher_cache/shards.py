@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.listing import named
-from srkd_plugin.teacher_cache.entry_kinds import TEACHER
-from srkd_plugin.teacher_cache.info import CacheInfo
-from srkd_plugin.teacher_cache.store import CacheReader
+from srkd_plugin.teacher_cache.entry_kinds import KINDS, kinds_of
+from srkd_plugin.teacher_cache.info import CacheInfo, ZoomKind
+from srkd_plugin.teacher_cache.store import CacheReader, is_complete
 
 Folders = Union[str, Sequence[str]]
 """The folder of a whole cache, or those of all its shards, in any order."""
@@ -23,6 +23,7 @@ class OpenCache:
     Args:
         option: How the user named the cache, for errors, e.g. ``datasets.train.dataroot_teacher``.
         folders: The cache, or its shards.
+        zoom: Of which inputs beside LR it must be; None: of LR.
 
     Attributes:
         info: What the cache is; of shards, what all of them are of.
@@ -33,11 +34,13 @@ class OpenCache:
             once.
     """
 
-    def __init__(self, option: str, folders: Folders) -> None:
+    def __init__(self, option: str, folders: Folders, zoom: Optional[ZoomKind] = None) -> None:
         self.option, self._is_whole = option, isinstance(folders, str)
         listed = [folders] if isinstance(folders, str) else list(folders)
         self.parts = [CacheReader(option, Path(folder)) for folder in listed]
         first = self.parts[0]
+        for part in self.parts:
+            _refuse_other_inputs(option, part, zoom)
         if self._is_whole:
             _refuse_shard(option, first)
         else:
@@ -46,11 +49,23 @@ class OpenCache:
         self.info: CacheInfo = first.info.model_copy(update={"shard": None, "clipped": clipped})
         self._part_of: dict[str, int] = {}
         if not self._is_whole:
-            self._part_of = {key: i for i, part in enumerate(self.parts) for key in part.keys(TEACHER)}
+            self._part_of = {key: i for i, part in enumerate(self.parts) for key in part.keys(*KINDS)}
 
     def __str__(self) -> str:
         """Give the folders, for people."""
         return ", ".join(str(part.folder) for part in self.parts)
+
+    def zoomed(self, kind: ZoomKind) -> Optional[OpenCache]:
+        """The complete cache of other inputs that belongs to this one; None where there is none, or one of another."""
+        folders = [part.folder / kind for part in self.parts]
+        if not all(map(is_complete, folders)):
+            return None
+        listed = list(map(str, folders))
+        found = OpenCache(self.option, listed[0] if self._is_whole else listed, kind)
+        belongs_to = self.info.model_copy(
+            update={"zoom": found.info.zoom, "making": self.info.making.model_copy(update={"with_images": False})}
+        )
+        return None if found.info.differences(belongs_to) else found
 
     def part_of(self, key: str) -> CacheReader:
         """What holds an image: the cache, or the shard; if none has it, the first, which says so when it is read."""
@@ -67,8 +82,8 @@ class OpenCache:
         """
         if self._is_whole:
             return
-        stored = Counter(key for part in self.parts for key in part.keys(TEACHER))
-        wanted = dict.fromkeys(keys)
+        stored = Counter(key for part in self.parts for key in part.keys(*KINDS))
+        wanted = dict.fromkeys(key for key in keys if kinds_of(self.info, key))
         faults = {
             "in none of the shards": [key for key in wanted if key not in stored],
             "in several shards": sorted(key for key, count in stored.items() if count > 1),
@@ -78,6 +93,13 @@ class OpenCache:
         if found:
             remedy = "Make those shards again with srkd cache make --shard."
             raise InputError(self.option, str(self), "; ".join(found), remedy)
+
+
+def _refuse_other_inputs(option: str, cache: CacheReader, wanted: Optional[ZoomKind]) -> None:
+    found = None if cache.info.zoom is None else cache.info.zoom.kind
+    if found != wanted:
+        what = "the teacher's images of LR" if cache.info.zoom is None else str(cache.info.zoom)
+        raise InputError(option, str(cache.folder), f"it holds {what}", "Name the folder that it lies in.")
 
 
 def _refuse_shard(option: str, cache: CacheReader) -> None:

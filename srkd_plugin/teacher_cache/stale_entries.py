@@ -10,25 +10,19 @@ from srkd_plugin.images import changes
 from srkd_plugin.images.changes import Changes
 from srkd_plugin.images.decode import Fault, ImageFault
 from srkd_plugin.images.worker_pool import map_images
-from srkd_plugin.teacher_cache.entry_kinds import TEACHER, kinds_of, made_from
+from srkd_plugin.teacher_cache.entry_kinds import KINDS, kinds_of, made_from
 from srkd_plugin.teacher_cache.source_pairs import PairSource
 from srkd_plugin.teacher_cache.store import CacheReader, fingerprint
 
 
-def fault_of(cache: CacheReader, source: PairSource, index: int, may_lack: bool = False) -> Optional[Fault]:
+def fault_of(cache: CacheReader, source: PairSource, index: int) -> Optional[Fault]:
     """What is wrong with an image's entries: a checksum, or that they are of other pixels; None if nothing is.
-
-    Args:
-        cache: The cache.
-        source: The images.
-        index: Which image.
-        may_lack: Entries may be missing, as in a cache that is being given more kinds of them.
 
     Raises:
         InputError: The image is damaged or not there.
     """
     key = source.keys[index]
-    kinds = [kind for kind in kinds_of(cache.info.making, key) if not may_lack or cache.has(kind, key)]
+    kinds = kinds_of(cache.info, key)
     pixels = {side: fingerprint(source.read(side, index)) for side in {made_from(kind) for kind in kinds}}
     for kind in kinds:
         try:
@@ -51,10 +45,10 @@ def compare_entries(folder: Path, source: PairSource, finished: bool) -> Changes
         InputError: An image that it has is damaged now.
     """
     cache = CacheReader("--out", folder)
-    stored = cache.keys(TEACHER)
+    stored = cache.keys(*KINDS)
+    wanted = [key for key in source.keys if kinds_of(cache.info, key)]
     indices = [index for index, key in enumerate(source.keys) if key in stored]
-    compare = partial(fault_of, cache, source, may_lack=not finished)
-    faults = map_images(compare, indices, 1, "comparing images")
+    faults = map_images(partial(fault_of, cache, source), indices, 1, "comparing images")
     changed = [fault.name for fault in faults if fault is not None]
     cache.close()
-    return changes.compare(sorted(stored), source.keys, changed, finished)
+    return changes.compare(sorted(stored), wanted, changed, finished)

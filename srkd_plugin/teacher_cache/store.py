@@ -107,10 +107,10 @@ class CacheWriter:
         """Store what the cache is."""
         put_all(self._env, self.folder, [(INFO_KEY, info.to_json().encode())])
 
-    def keys(self, kind: str) -> set[str]:
-        """The keys of the images that are stored."""
+    def keys(self, *kinds: str) -> set[str]:
+        """The keys of the images of which one of these kinds is stored."""
         with self._env.begin() as transaction:
-            return _keys(transaction, kind)
+            return _keys(transaction, kinds)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove all that is stored of images, in one transaction.
@@ -166,15 +166,10 @@ class CacheReader:
         """Let go of the LMDB; reading opens it again."""
         self._env = None
 
-    def keys(self, kind: str) -> set[str]:
-        """The keys of the images that are stored."""
+    def keys(self, *kinds: str) -> set[str]:
+        """The keys of the images of which one of these kinds is stored."""
         with self._opened().begin() as transaction:
-            return _keys(transaction, kind)
-
-    def has(self, kind: str, key: str) -> bool:
-        """Whether there is an array of this kind."""
-        with self._opened().begin() as transaction:
-            return transaction.get(_name(kind, key)) is not None
+            return _keys(transaction, kinds)
 
     @contextmanager
     def views(self) -> Iterator[View]:
@@ -215,7 +210,7 @@ class CacheReader:
     def clipped(self, keys: Iterable[str]) -> int:
         """How many values of the teacher's images were clipped, in all."""
         with self._opened().begin(buffers=True) as transaction:
-            stored = ((kind, key) for key in keys for kind in kinds_of(self.info.making, key) if kind in OF_TEACHER)
+            stored = ((kind, key) for key in keys for kind in kinds_of(self.info, key) if kind in OF_TEACHER)
             return sum(SIZES.unpack_from(self._stored(transaction, *entry))[3] for entry in stored)
 
     @staticmethod
@@ -238,8 +233,13 @@ def _shared(option: str, folder: Path) -> lmdb.Environment:
     return env
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a cache is there, as far as its files tell."""
+    return os.path.isfile(folder / "data.mdb")  # not Path's, which raises where a name is too long
+
+
 def _require_complete(option: str, folder: Path) -> None:
-    if os.path.isfile(folder / "data.mdb"):  # not Path's, which raises where a name is too long
+    if is_complete(folder):
         return
     if os.path.isdir(unfinished(folder)):
         problem = f"the cache is not complete: there is {unfinished(folder).name}"
@@ -261,14 +261,14 @@ def _read_info(env: lmdb.Environment, option: str, folder: Path) -> Optional[Cac
         raise InputError(option, str(folder), f"data.mdb is damaged ({error})", REMAKE) from error
 
 
-def _keys(transaction: lmdb.Transaction, kind: str) -> set[str]:
-    found, prefix = set(), f"{kind}/".encode()
-    cursor = transaction.cursor()
-    if cursor.set_range(prefix):
-        for key in cursor.iternext(keys=True, values=False):
-            if not bytes(key).startswith(prefix):
-                break
-            found.add(bytes(key)[len(prefix) :].decode())
+def _keys(transaction: lmdb.Transaction, kinds: Sequence[str]) -> set[str]:
+    found, cursor = set(), transaction.cursor()
+    for prefix in (f"{kind}/".encode() for kind in kinds):
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(keys=True, values=False):
+                if not bytes(key).startswith(prefix):
+                    break
+                found.add(bytes(key)[len(prefix) :].decode())
     return found
 
 

@@ -25,7 +25,7 @@ from srkd_plugin.teacher_cache.entry_kinds import (
     ZOOM_OUT_LQ,
     ZOOM_OUT_TEACHER,
 )
-from srkd_plugin.teacher_cache.info import differences
+from srkd_plugin.teacher_cache.info import ZoomKind, differences
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.teacher_cache.source_pairs import PairSource, pairs_of_dataset
 from srkd_plugin.teacher_cache.store import CacheReader, View
@@ -71,13 +71,17 @@ class TeacherCacheDataset(PairedImageDataset):
         source = pairs_of_dataset(self)
         self._keys = source.keys
         self._caches = {name: _open(name, cache, source) for name, cache in folders.items()}
-        makings = [cache.info.making for cache in self._caches.values()]
         self._with_images = next((c for c in self._caches.values() if c.info.making.with_images), None)
-        chosen = {making.zoom_in for making in makings}
-        self._zoom_in: Optional[ZoomInImages] = None
-        if len(chosen) == 1 and None not in chosen:
-            self._zoom_in = ZoomInImages(makings[0], self._keys)
-        self._zoom_out = all(making.zoom_out for making in makings)
+        self._zoom_in, self._zoom_out = (self._zoomed(kind) for kind in ("zoom_in", "zoom_out"))
+        zooms = {cache.info.zoom for cache in self._zoom_in.values()}
+        self._taken: Optional[ZoomInImages] = None
+        if len(zooms) == 1 and (zoom := zooms.pop()) is not None:
+            self._taken = ZoomInImages(zoom, self._keys)
+
+    def _zoomed(self, kind: ZoomKind) -> dict[str, OpenCache]:
+        """The caches of other inputs by name, if all have one."""
+        found = {name: cache.zoomed(kind) for name, cache in self._caches.items()}
+        return {name: zoomed for name, zoomed in found.items() if zoomed is not None and None not in found.values()}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One item; see the class."""
@@ -96,7 +100,7 @@ class TeacherCacheDataset(PairedImageDataset):
         """One random crop of HR, LR and each teacher's image, and the zoomed inputs that belong to it, float32."""
         scale, size = self.opt["scale"], self.opt["gt_size"]
         hr, lr = self._pair(views, index)
-        wholes = [self._teacher(views, name, index, hr.shape[:2]) for name in self._caches]
+        wholes = [self._teacher(views, cache, index, hr.shape[:2]) for cache in self._caches.values()]
         h, w = lr.shape[:2]
         rows, columns = np.broadcast_arrays(*np.ogrid[:h, :w])  # cropped too: it is not said where the crop is
         (hr, *crops), (crop, rows, columns) = paired_random_crop(
@@ -106,8 +110,8 @@ class TeacherCacheDataset(PairedImageDataset):
         images = {"gt": _decoded(hr), "lq": _decoded(crop)}
         for (name, cache), crop in zip(self._caches.items(), crops):
             images[_item("teacher", name)] = decode(crop, cache.info.making.storage)
-        if self._zoom_in is not None:
-            images.update(self._zoomed_in(views, self._zoom_in, index, place))
+        if self._taken is not None:
+            images.update(self._zoomed_in(views, self._taken, index, place))
         if self._zoom_out:
             images.update(self._zoomed_out(views, index, place, lr))
         return images
@@ -119,60 +123,58 @@ class TeacherCacheDataset(PairedImageDataset):
             hr, lr = self._pair(views, of)
             place = place.inside(lr.shape[:2])
             images["zoom_in_gt"] = _decoded(place.enlarged(scale).cut(hr))
-        for name in self._caches:
+        for name, cache in self._zoom_in.items():
             cut = place.enlarged(scale * scale)
-            images[_item("zoom_in_teacher", name)] = self._cut(views, name, ZOOM_IN_TEACHER, of, cut)
+            images[_item("zoom_in_teacher", name)] = self._cut(views, cache, ZOOM_IN_TEACHER, of, cut)
         return images
 
     def _zoomed_out(self, views: ExitStack, index: int, place: CropPlace, lr: np.ndarray) -> dict[str, np.ndarray]:
         """The crop of shrunk LR, the LR pixels that it was made of, and the teacher's images of it."""
         scale, shrunk = self.opt["scale"], place.shrunk(self.opt["scale"])
-        first = next(iter(self._caches))  # all have shrunk it alike
+        first = next(iter(self._zoom_out.values()))  # all have shrunk it alike
         images = {
             "zoom_out_lq": self._cut(views, first, ZOOM_OUT_LQ, index, shrunk),
             "zoom_out_gt": _decoded(shrunk.enlarged(scale).cut(lr)),
         }
-        for name in self._caches:
+        for name, cache in self._zoom_out.items():
             cut = shrunk.enlarged(scale)
-            images[_item("zoom_out_teacher", name)] = self._cut(views, name, ZOOM_OUT_TEACHER, index, cut)
+            images[_item("zoom_out_teacher", name)] = self._cut(views, cache, ZOOM_OUT_TEACHER, index, cut)
         return images
 
-    def _teacher(self, views: ExitStack, name: str, index: int, size: tuple[int, ...]) -> np.ndarray:
+    def _teacher(self, views: ExitStack, cache: OpenCache, index: int, size: tuple[int, ...]) -> np.ndarray:
         """A teacher's image whole, as it is stored."""
-        part, view = self._view(views, name, index)
-        with self._named_errors(part, name, index):
+        part, view = self._view(views, cache, index)
+        with self._named_errors(part, index):
             image = view(TEACHER, self._keys[index])
             if image.shape[:2] != size:
                 raise ImageFault(f"it is {image.shape[:2]}, and HR {size}")
             return image
 
-    def _cut(self, views: ExitStack, name: str, kind: str, index: int, place: CropPlace) -> np.ndarray:
+    def _cut(self, views: ExitStack, cache: OpenCache, kind: str, index: int, place: CropPlace) -> np.ndarray:
         """A crop of one of a cache's arrays, float32."""
-        part, view = self._view(views, name, index)
-        with self._named_errors(part, name, index):
+        part, view = self._view(views, cache, index)
+        with self._named_errors(part, index):
             crop = place.cut(view(kind, self._keys[index]))
         return decode(crop, part.info.making.storage) if kind in OF_TEACHER else _decoded(crop)
 
-    def _view(self, views: ExitStack, name: str, index: int) -> tuple[CacheReader, View]:
+    def _view(self, views: ExitStack, cache: OpenCache, index: int) -> tuple[CacheReader, View]:
         """The part of a cache that has an image, open until the item is made."""
-        part = self._caches[name].part_of(self._keys[index])
-        with self._named_errors(part, name, index):
-            return part, views.enter_context(part.views())
+        part = cache.part_of(self._keys[index])
+        return part, views.enter_context(part.views())
 
     @contextmanager
-    def _named_errors(self, cache: CacheReader, name: str, index: int) -> Iterator[None]:
+    def _named_errors(self, cache: CacheReader, index: int) -> Iterator[None]:
         try:
             yield
         except ImageFault as error:
             problem, remedy = f"image {self._keys[index]}: {error}", "Run srkd cache repair."
-            raise OptionsError(_option(name), str(cache.folder), problem, remedy) from error
+            raise OptionsError(cache.option, str(cache.folder), problem, remedy) from error
 
     def _pair(self, views: ExitStack, index: int) -> tuple[np.ndarray, np.ndarray]:
         """HR and LR whole, uint8."""
         if self._with_images is not None:
-            part = self._with_images.part_of(self._keys[index])
-            with self._named_errors(part, "", index):
-                view = views.enter_context(part.views())
+            part, view = self._view(views, self._with_images, index)
+            with self._named_errors(part, index):
                 return view(HR, self._keys[index]), view(LR, self._keys[index])
         if self.file_client is None:  # as PairedImageDataset does it, in the process that reads
             self.file_client = FileClient(self.io_backend_opt.pop("type"), **self.io_backend_opt)

@@ -10,8 +10,8 @@ import numpy as np
 
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.images.sizes import Size
-from srkd_plugin.teacher_cache.entry_kinds import is_zoomed_in
-from srkd_plugin.teacher_cache.info import Making
+from srkd_plugin.teacher_cache.entry_kinds import is_taken
+from srkd_plugin.teacher_cache.info import Zoom
 
 
 class CropPlace(NamedTuple):
@@ -50,23 +50,23 @@ class ZoomInImages:
     """Which image's HR an item takes its zoomed-in inputs from: its own, or one for it where not every one is stored.
 
     Args:
-        making: How the cache was made.
+        zoom: What the cache of HR is.
         keys: Those of all images, in the data set's order.
     """
 
-    def __init__(self, making: Making, keys: Sequence[str]) -> None:
+    def __init__(self, zoom: Zoom, keys: Sequence[str]) -> None:
         self._keys = keys
-        chosen = (index for index, key in enumerate(keys) if is_zoomed_in(making, key))
-        self._by_name = sorted(chosen, key=keys.__getitem__)
-        self._chosen = set(self._by_name)
+        taken = (index for index, key in enumerate(keys) if is_taken(zoom, key))
+        self._by_name = sorted(taken, key=keys.__getitem__)
+        self._taken = set(self._by_name)
 
     @property
     def are_all(self) -> bool:
         """Whether each item takes its own."""
-        return len(self._chosen) == len(self._keys)
+        return len(self._taken) == len(self._keys)
 
     def of(self, index: int) -> int:
         """The image for an item: always the same, whatever the order of the data set."""
-        if index in self._chosen:
+        if index in self._taken:
             return index
         return self._by_name[zlib.crc32(self._keys[index].encode()) % len(self._by_name)]

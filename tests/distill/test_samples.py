@@ -189,3 +189,12 @@ def test_feature_maps_of_inputs_that_are_not_augmented_are_compared(opt, tmp_pat
     model.optimize_parameters(1)
     assert model.log_dict["l_hint"] > 0
     assert build_described("network_g", opt["network_g"]).state_dict().keys() == model.net_g.state_dict().keys()
+
+
+def test_zoomed_in_inputs_that_no_term_reads_are_refused(opt, tmp_path):
+    confidence = {"type": "ConfidenceL1Loss", "loss_weight": 1.0}
+    opt["train"]["distill_opt"] = {"confidence": confidence}
+    with pytest.raises(OptionsError, match=r"train.samples.zoom_in = 2: all terms of train.distill_opt read gt"):
+        run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))
+    opt["train"]["distill_opt"]["output"] = {"type": "L1Loss", "loss_weight": 1.0}
+    run_checks.check(tiny.parsed(opt, tmp_path))

@@ -97,11 +97,11 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path
     out = tmp_path / "c.lmdb"
     real, calls = make.entries_of, []
 
-    def stop_at_third(job, teacher, index, kinds):
+    def stop_at_third(job, teacher, index):
         calls.append(index)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(job, teacher, index, kinds)
+        return real(job, teacher, index)
 
     monkeypatch.setattr(make, "entries_of", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -213,8 +213,8 @@ def test_a_target_of_another_image_is_an_error(opt, tmp_path, monkeypatch):
     """Here an entry is stored under another image's key; it is among those that are measured."""
     real = make.entries_of
 
-    def exchanged(job, teacher, index, kinds):
-        entries = real(job, teacher, 4 if index == 5 else index, kinds)
+    def exchanged(job, teacher, index):
+        entries = real(job, teacher, 4 if index == 5 else index)
         return [entry._replace(key=job.source.keys[index]) for entry in entries]
 
     monkeypatch.setattr(make, "entries_of", exchanged)

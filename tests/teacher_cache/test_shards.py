@@ -201,11 +201,11 @@ def test_a_stopped_shard_goes_on_and_is_not_complete_before(opt, three, tmp_path
     out, shard = tmp_path / "c.lmdb", Shard(index=1, count=3)
     real, calls = make.entries_of, []
 
-    def stop_at_second(job, teacher, index, kinds):
+    def stop_at_second(job, teacher, index):
         calls.append(job.source.keys[index])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(job, teacher, index, kinds)
+        return real(job, teacher, index)
 
     monkeypatch.setattr(make, "entries_of", stop_at_second)
     with pytest.raises(KeyboardInterrupt):

@@ -36,8 +36,8 @@ def made(monkeypatch):
     """Keys of the images that the teacher runs on."""
     real, keys = make.entries_of, []
 
-    def entries_of(job, teacher, index, kinds):
-        entries = real(job, teacher, index, kinds)
+    def entries_of(job, teacher, index):
+        entries = real(job, teacher, index)
         keys.append(job.source.keys[index])
         return entries
 

@@ -2,7 +2,9 @@
 
 import copy
 import random
+import re
 import shutil
+import types
 
 import cached
 import numpy as np
@@ -14,6 +16,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from cached import stored
 from torch import nn
 
+from srkd_plugin.cli import main
+from srkd_plugin.distill.targets.cached import OPTION, CachedImages
 from srkd_plugin.errors import InputError, OptionsError
 from srkd_plugin.images.decode import read_bgr
 from srkd_plugin.images.matlab_resize import downscale
@@ -22,15 +26,15 @@ from srkd_plugin.options.teachers import choose_teacher
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.teacher_cache import make
 from srkd_plugin.teacher_cache.encoding import decode
-from srkd_plugin.teacher_cache.entry_kinds import is_zoomed_in
+from srkd_plugin.teacher_cache.entry_kinds import is_taken
 from srkd_plugin.teacher_cache.image_entries import RunningTeacher
-from srkd_plugin.teacher_cache.info import Making
+from srkd_plugin.teacher_cache.info import Shard, Zoom
 from srkd_plugin.teacher_cache.make import make_cache
 from srkd_plugin.teacher_cache.repair import repair_cache
 from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, unfinished
 from srkd_plugin.teacher_cache.teacher_cache_dataset import TeacherCacheDataset
+from srkd_plugin.utils.files import sha256_of_lines
 
-ZOOMS = {"zoom_in": 1, "zoom_out": True}
 SAMPLES = {"zoom_in": 2, "zoom_out": True}
 KEYS = [f"im{i}" for i in range(6)]
 STEP = 1.6e-5
@@ -69,9 +73,10 @@ def opt(data, nearest_file):
     return opt
 
 
-def made(opt, out, **making):
-    make_cache(cached.job(opt, out, **making))
-    return out
+@pytest.fixture
+def zoomed(opt, tmp_path):
+    """A cache with the teacher's images of all zoomed inputs."""
+    return cached.make_with_zooms(opt, tmp_path / "zoomed.lmdb")
 
 
 def reading(opt, cache, **train):
@@ -92,13 +97,12 @@ def items(opt, cache, count=30, **changes):
 
 def test_the_values_are_the_teachers_of_hr_and_of_shrunk_lr(data, teacher_file, tmp_path):
     opt = tiny.distill_options(data, teacher_file)
-    job = cached.job(opt, tmp_path / "c.lmdb", **ZOOMS)
-    make_cache(job)
-    teacher, reader = RunningTeacher(job), CacheReader("c", job.folder)
-    with reader.views() as view:
+    out = cached.make_with_zooms(opt, tmp_path / "c.lmdb")
+    teacher = RunningTeacher(cached.job(opt, out))
+    with CacheReader("c", out / "zoom_in").views() as view_in, CacheReader("c", out / "zoom_out").views() as view:
         for key in KEYS:
             hr, lr = (read_bgr(data / folder / f"{key}.png") for folder in ("HR", "LR"))
-            of_hr = decode(view("zoom_in_teacher", key), "uint16")
+            of_hr = decode(view_in("zoom_in_teacher", key), "uint16")
             assert of_hr.shape == (96, 80, 3)
             assert np.abs(of_hr - teacher.live(hr)).max() < STEP
             small = downscale(lr, 2)
@@ -110,8 +114,8 @@ def test_rows_and_columns_that_leave_no_whole_pixel_are_left_out(tmp_path, neare
     data = tiny.make_pairs(tmp_path / "odd", height=54, width=42)  # LR is 27x21
     opt = tiny.distill_options(data, nearest_file)
     opt["network_t"], opt["path"]["param_key_t"] = {"type": "NearestTeacher"}, "params"
-    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
-    with CacheReader("c", out).views() as view:
+    out = cached.make_with_zooms(opt, tmp_path / "c.lmdb")
+    with CacheReader("c", out / "zoom_out").views() as view:
         expected = downscale(read_bgr(data / "LR" / "im3.png")[:26, :20], 2)
         assert np.array_equal(view("zoom_out_lq", "im3"), expected)
         assert view("zoom_out_teacher", "im3").shape == (26, 20, 3)
@@ -120,8 +124,9 @@ def test_rows_and_columns_that_leave_no_whole_pixel_are_left_out(tmp_path, neare
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_hflip": False, "use_rot": False}])
-def test_items_have_crops_that_belong_together_and_else_what_they_had(opt, tmp_path, changes):
-    plain, zoomed = made(opt, tmp_path / "a.lmdb"), made(opt, tmp_path / "b.lmdb", **ZOOMS)
+def test_items_have_crops_that_belong_together_and_else_what_they_had(opt, tmp_path, zoomed, changes):
+    plain = tmp_path / "plain.lmdb"
+    make_cache(cached.job(opt, plain))
     for before, item in zip(items(opt, plain, **changes), items(opt, zoomed, **changes)):
         assert item.keys() - before.keys() == {"zoom_in_teacher", "zoom_out_lq", "zoom_out_gt", "zoom_out_teacher"}
         assert all(torch.equal(before[key], item[key]) for key in ("lq", "gt", "teacher"))
@@ -145,19 +150,17 @@ def _contains(lq, other, y, x):
 def test_with_y_alone(opt, tmp_path):
     opt["datasets"]["train"]["color"] = "y"
     opt["network_g"].update(num_in_ch=1, num_out_ch=1, rgb_mean=[0])
-    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
-    for item in items(opt, out, count=5):
+    for item in items(opt, cached.make_with_zooms(opt, tmp_path / "c.lmdb"), count=5):
         torch.testing.assert_close(item["zoom_in_teacher"], repeated(item["gt"]), rtol=0, atol=STEP)
         assert item["zoom_out_lq"].shape == (1, 4, 4)
         torch.testing.assert_close(item["zoom_out_teacher"], repeated(item["zoom_out_lq"]), rtol=0, atol=STEP)
 
 
 def test_some_hr_images_serve_for_all_items(opt, tmp_path, capsys):
-    making = {"zoom_in": 3, "with_images": True}
-    out = made(opt, tmp_path / "c.lmdb", **making)
-    assert "of it 0.00 GB the teacher's images of HR" in capsys.readouterr().out
-    chosen = {key for key in KEYS if is_zoomed_in(Making(**making), key)}
-    assert CacheReader("c", out).keys("zoom_in_teacher") == chosen and 0 < len(chosen) < 6
+    out = cached.make_with_zooms(opt, tmp_path / "c.lmdb", zoom_in=3, with_images=True)
+    taken = {key for key in KEYS if is_taken(Zoom(kind="zoom_in", every=3), key)}
+    assert CacheReader("c", out / "zoom_in").keys("zoom_in_teacher") == taken and 0 < len(taken) < 6
+    assert f"zoom_in: {len(taken)} images, the teacher's images of HR, about 1 in 3, 0.00 GB" in capsys.readouterr().out
     found = items(opt, out)
     for item in found:
         torch.testing.assert_close(item["zoom_in_teacher"], repeated(item["zoom_in_gt"]), rtol=0, atol=STEP)
@@ -166,79 +169,126 @@ def test_some_hr_images_serve_for_all_items(opt, tmp_path, capsys):
 
 
 def test_shards_give_the_items_of_the_one_cache(opt, tmp_path):
-    whole = made(opt, tmp_path / "whole.lmdb", zoom_in=2, zoom_out=True)
-    shards = cached.make_shards(opt, tmp_path, 3, zoom_in=2, zoom_out=True)
-    for one, other in zip(items(opt, whole), items(opt, shards)):
-        assert one.keys() == other.keys()
+    whole = cached.make_with_zooms(opt, tmp_path / "whole.lmdb", zoom_in=2)
+    shards = [tmp_path / f"{index}.lmdb" for index in (1, 2)]
+    for index, out in enumerate(shards, 1):
+        cached.make_with_zooms(opt, out, zoom_in=2, shard=Shard(index=index, count=2))
+    for one, other in zip(items(opt, whole), items(opt, list(map(str, shards)))):
+        assert one.keys() == other.keys() and "zoom_in_gt" in one
         assert all(torch.equal(one[key], other[key]) for key in one if torch.is_tensor(one[key]))
 
 
-def test_a_complete_cache_is_given_more_and_keeps_what_it_has(opt, tmp_path, monkeypatch, capsys):
-    """Also when that is stopped and gone on with; and the result is that of one go."""
-    out, at_once = made(opt, tmp_path / "c.lmdb"), made(opt, tmp_path / "d.lmdb", **ZOOMS)
-    before, real, calls = stored(out), make.entries_of, []
+def test_a_complete_cache_stays_as_it_is_while_more_is_added(opt, tmp_path, monkeypatch):
+    """Stopped, the addition is not there, and goes on where it was; runs of the cache notice nothing."""
+    out = tmp_path / "c.lmdb"
+    make_cache(cached.job(opt, out))
+    before, real, calls = (out / "data.mdb").read_bytes(), make.entries_of, []
 
-    def stop_at_third(job, teacher, index, kinds):
-        calls.append((index, tuple(kinds)))
+    def stop_at_third(job, teacher, index):
+        calls.append(index)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(job, teacher, index, kinds)
+        return real(job, teacher, index)
 
     monkeypatch.setattr(make, "entries_of", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        make_cache(cached.job(opt, out, zoom_in=1))
-    assert "what is there is kept, and the teacher's images of more inputs are added" in capsys.readouterr().err
-    assert unfinished(out).is_dir() and not out.exists()
-    make_cache(cached.job(opt, out, zoom_in=1))
-    assert calls[3:] == [(index, ("zoom_in_teacher",)) for index in range(2, 6)]
-    make_cache(cached.job(opt, out, **ZOOMS))
-    assert {kinds for _, kinds in calls[7:]} == {("zoom_out_lq", "zoom_out_teacher")}
-    after = stored(out)
-    assert all(after[key] == value for key, value in before.items() if key.startswith(b"teacher/"))
-    assert after == stored(at_once)
-    with pytest.raises(InputError, match="the cache of something else: zoom_in: 1 in the cache, none here"):
-        make_cache(cached.job(opt, out, zoom_out=True))
-    assert stored(out) == after
+        make_cache(cached.job_of(opt, out, "zoom_in"))
+    assert unfinished(out / "zoom_in").is_dir()
+    assert "zoom_in_teacher" not in items(opt, out, count=1)[0]
+    make_cache(cached.job_of(opt, out, "zoom_in"))
+    assert calls[3:] == [2, 3, 4, 5]
+    assert "zoom_in_teacher" in items(opt, out, count=1)[0]
+    assert (out / "data.mdb").read_bytes() == before
+    with pytest.raises(InputError, match=r"else: inputs: the teacher's images of HR in the cache, .* 1 in 2 he"):
+        make_cache(cached.job_of(opt, out, "zoom_in", every=2))
 
 
-def test_what_an_earlier_version_reads_is_as_it_was(opt, tmp_path):
-    plain = made(opt, tmp_path / "a.lmdb")
-    assert b"zoom" not in stored(plain)[b"\x00info"]
+def test_a_disk_that_is_too_small_changes_nothing(opt, tmp_path, monkeypatch):
+    out = tmp_path / "c.lmdb"
+    make_cache(cached.job(opt, out))
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"the cache takes .* a larger number to --zoom-in"):
+        cached.make_with_zooms(opt, out)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_run_resumes_with_a_cache_that_more_was_added_to(opt, tmp_path):
+    """What a run does not read does not make its cache another one; what it reads does."""
+    out = tmp_path / "c.lmdb"
+    make_cache(cached.job(opt, out))
+
+    def content(**train):
+        return CachedImages(reader.read(tiny.parsed(reading(opt, out, **train), tmp_path))).files_sha256()
+
+    plain = content()
+    info = CacheReader("c", out).info
+    earlier = info.model_dump_json(include={"teacher", "source", "making"})
+    assert plain == {OPTION: sha256_of_lines([earlier])} and "zoom" not in earlier
+    make_cache(cached.job_of(opt, out, "zoom_in", every=2))
+    assert content() == plain
+    of_some = content(samples={"zoom_in": 1})
+    assert of_some != plain
+    shutil.rmtree(out / "zoom_in")
+    make_cache(cached.job_of(opt, out, "zoom_in"))
+    assert content(samples={"zoom_in": 1}) not in (plain, of_some)
+
+
+def test_what_an_earlier_version_reads_is_as_it_was(zoomed):
+    assert b"zoom" not in stored(zoomed)[b"\x00info"]
 
 
 @pytest.mark.parametrize("kind", ["zoom_in_teacher", "zoom_out_lq", "zoom_out_teacher"])
-def test_damage_is_found_before_a_run_and_repaired(opt, tmp_path, kind):
-    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
-    good = stored(out)
-    writer, name = CacheWriter(out, 1 << 20), f"{kind}/im2".encode()
+def test_damage_is_found_before_a_run_and_repaired(opt, tmp_path, zoomed, kind):
+    folder = zoomed / kind[: kind.rindex("_")]
+    good = stored(folder)
+    writer, name = CacheWriter(folder, 1 << 20), f"{kind}/im2".encode()
     with writer._env.begin(write=True) as transaction:
         transaction.put(name, good[name][:-1] + bytes([good[name][-1] ^ 1]))
     writer.close()
+    run_checks.check(tiny.parsed(reading(opt, zoomed), tmp_path))  # a run that does not read it
     with pytest.raises(OptionsError, match=rf"image im2 \({kind}\): it is damaged: .* Run srkd cache repair"):
-        run_checks.check(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path))
-    assert [fault.name for fault in repair_cache(cached.job(opt, out, **ZOOMS))] == ["im2"]
-    assert stored(out) == good
+        run_checks.check(tiny.parsed(reading(opt, zoomed, samples=SAMPLES), tmp_path))
+    assert [fault.name for fault in repair_cache(cached.job_of(opt, zoomed, folder.name))] == ["im2"]
+    assert stored(folder) == good
 
 
 def test_numbers_and_crops_that_cannot_be(opt, tmp_path):
     with pytest.raises(InputError, match=r"--zoom-in = .*of 6 images none is chosen"):
-        cached.job(opt, tmp_path / "c.lmdb", zoom_in=10**9 + 7)
+        cached.job_of(opt, tmp_path / "c.lmdb", "zoom_in", every=10**9 + 7)
     opt["datasets"]["train"]["gt_size"] = 18
     with pytest.raises(InputError, match=r"--zoom-out = True: .* crops of 9 LQ pixels .* a multiple of 4"):
-        cached.job(opt, tmp_path / "c.lmdb", zoom_out=True)
+        cached.job_of(opt, tmp_path / "c.lmdb", "zoom_out")
 
 
-@pytest.mark.parametrize(
-    ("making", "flags"),
-    [({}, "--zoom-in --zoom-out"), ({"zoom_in": 1}, "--zoom-out"), ({"zoom_out": True}, "--zoom-in")],
-)
-def test_what_the_cache_lacks_is_named_and_the_remedy_works(opt, tmp_path, making, flags):
-    out = made(opt, tmp_path / "c.lmdb", **making)
+@pytest.mark.parametrize("making", [[], ["--storage", "float16", "--tile", "8", "--self-ensemble"]], ids=["", "flags"])
+@pytest.mark.parametrize("there", [[], ["--zoom-in", "2"], ["--zoom-out"]], ids=["", "zoom in", "zoom out"])
+def test_what_the_cache_lacks_is_named_and_the_remedy_works_as_it_is_printed(opt, tmp_path, making, there):
+    out, file = tmp_path / "c.lmdb", tiny.write_options(opt, tmp_path / "o.yml")
+    command = ["cache", "make", "-opt", str(file), "--out", str(out)]
+    assert main.main([*command, *making, *there]) == 0
     parsed = tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path)
-    with pytest.raises(OptionsError, match=f"^train.samples = .* Run srkd cache make with {flags}, which adds"):
+    with pytest.raises(OptionsError, match=r"^train.samples = .* Run srkd cache make with") as caught:
         run_checks.check(parsed)
-    made(opt, out, **{**making, **ZOOMS})
+    flags = re.search(r"cache make with ((?:--[a-z-]+ )+)for it", str(caught.value))[1].split()
+    assert set(flags) == {"--zoom-in", "--zoom-out"} - set(there)
+    assert main.main([*command, *flags]) == 0
     run_checks.check(parsed)
+    assert main.main(["cache", "repair", *command[2:]]) == 0
+
+
+def test_flags_that_differ_from_the_cache_are_named(opt, tmp_path, capsys):
+    out, file = tmp_path / "c.lmdb", tiny.write_options(opt, tmp_path / "o.yml")
+    command = ["cache", "make", "-opt", str(file), "--out", str(out)]
+    assert main.main([*command, "--storage", "float16"]) == 0
+    assert main.main([*command, "--storage", "uint8", "--zoom-in"]) == 2
+    assert "--storage = 'uint8': the cache in" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["data.mdb", "lock.mdb"]
+
+
+def test_an_addition_is_no_cache_of_lr(opt, tmp_path, zoomed):
+    with pytest.raises(OptionsError, match=r"it holds the teacher's images of HR\. Name the folder that it"):
+        run_checks.check(tiny.parsed(reading(opt, zoomed / "zoom_in"), tmp_path))
 
 
 def step(opt, batch):
@@ -257,10 +307,11 @@ def batch_of(found):
 
 def live_and_cached(opt, tmp_path, samples):
     """A batch, and a run for it with a live teacher and one with a cache."""
-    batch = batch_of(items(opt, made(opt, tmp_path / "c.lmdb", **ZOOMS), count=4))
+    cache = cached.make_with_zooms(opt, tmp_path / "c.lmdb")
+    batch = batch_of(items(opt, cache, count=4))
     live = copy.deepcopy(opt)
     live["train"]["samples"] = samples
-    with_cache = reading(opt, tmp_path / "c.lmdb", samples=samples)
+    with_cache = reading(opt, cache, samples=samples)
     return batch, [tiny.parsed(given, tmp_path / name) for name, given in (("a", live), ("b", with_cache))]
 
 
@@ -284,14 +335,13 @@ def test_zoomed_out_the_target_is_what_a_live_teacher_would_give_for_that_input(
     torch.testing.assert_close(found, expected, rtol=0, atol=STEP)
 
 
-def test_a_check_says_what_the_run_loads_and_does_not_use(opt, tmp_path):
-    out = made(opt, tmp_path / "c.lmdb", **ZOOMS)
-    unused = tiny.parsed(reading(opt, out), tmp_path)
+def test_a_check_says_what_the_run_loads_and_does_not_use(opt, tmp_path, zoomed):
+    unused = tiny.parsed(reading(opt, zoomed), tmp_path)
     said = "The cache has the teacher's images of zoomed-in and zoomed-out inputs, which are loaded and not used: "
     assert [line for line in run_checks.check(unused).warnings if line.startswith(said)]
-    model = step(unused, batch_of(items(opt, out, count=2)))
+    model = step(unused, batch_of(items(opt, zoomed, count=2)))
     assert "zoom_in_teacher" not in model._for_source
-    used = run_checks.check(tiny.parsed(reading(opt, out, samples=SAMPLES), tmp_path))
+    used = run_checks.check(tiny.parsed(reading(opt, zoomed, samples=SAMPLES), tmp_path))
     assert not [line for line in used.warnings if "not used" in line]
 
 
@@ -301,15 +351,19 @@ def test_several_caches_must_have_taken_the_same_hr_images(opt, tmp_path, neares
     for key in ("pretrain_network_t", "param_key_t"):
         opt["path"].pop(key)
     opt["teachers"] = {name: {**teacher, "param_key_t": "params"} for name in ("a", "b")}
-    caches = {}
-    for name, zoom_in in (("a", 1), ("b", 3)):
-        chosen = choose_teacher(opt, reader.read_plugin_sections(opt).teachers, name)
-        caches[name] = str(made(chosen, tmp_path / f"{name}.lmdb", zoom_in=zoom_in))
-    parsed = tiny.parsed(reading(opt, caches, samples={"zoom_in": 2}), tmp_path)
-    with pytest.raises(OptionsError, match=r"--zoom-in 1 in a, --zoom-in 3 in b\. Make them with one"):
+    of = {name: choose_teacher(opt, reader.read_plugin_sections(opt).teachers, name) for name in ("a", "b")}
+    caches = {name: tmp_path / f"{name}.lmdb" for name in of}
+    for name, cache in caches.items():
+        make_cache(cached.job(of[name], cache))
+    parsed = tiny.parsed(reading(opt, {k: str(v) for k, v in caches.items()}, samples={"zoom_in": 2}), tmp_path)
+    make_cache(cached.job_of(of["a"], caches["a"], "zoom_in"))
+    with pytest.raises(OptionsError, match=r"the cache .*b\.lmdb lacks the teacher's images of these inputs"):
         run_checks.check(parsed)
-    shutil.rmtree(caches["b"])
-    made(choose_teacher(opt, reader.read_plugin_sections(opt).teachers, "b"), tmp_path / "b.lmdb", zoom_in=1)
+    make_cache(cached.job_of(of["b"], caches["b"], "zoom_in", every=3))
+    with pytest.raises(OptionsError, match=r"took other HR: the teacher's images of HR in a, .*, about 1 in 3 in b\."):
+        run_checks.check(parsed)
+    shutil.rmtree(caches["b"] / "zoom_in")
+    make_cache(cached.job_of(of["b"], caches["b"], "zoom_in"))
     run_checks.check(parsed)
-    item = items(opt, caches, count=1)[0]
+    item = items(opt, {k: str(v) for k, v in caches.items()}, count=1)[0]
     assert {"zoom_in_teacher_a", "zoom_in_teacher_b"} < item.keys()

@@ -16,6 +16,7 @@ from srkd_plugin.networks.teacher import build_teacher, describe_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.teachers import caches_of
+from srkd_plugin.teacher_cache.info import ZoomKind
 from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.utils.files import sha256_of_lines
@@ -54,14 +55,11 @@ class CachedImages(TargetSource):
 
     def check_samples(self) -> None:
         """Check that the cache has the images of what ``train.samples`` asks for."""
-        making, section = OpenCache(OPTION, self._folders).info.making, self.ours.samples
-        flags = [
-            *(["--zoom-in"] if section.zoom_in and making.zoom_in is None else []),
-            *(["--zoom-out"] if section.zoom_out and not making.zoom_out else []),
-        ]
+        cache, section = OpenCache(OPTION, self._folders), self.ours.samples
+        flags = [f"--{kind.replace('_', '-')}" for kind in section.kinds if cache.zoomed(kind) is None]
         if flags:
             problem = f"the cache {self._listed} lacks the teacher's images of these inputs"
-            remedy = f"Run srkd cache make with {' '.join(flags)}, which adds them to it; or let a teacher run."
+            remedy = f"Run srkd cache make with {' '.join(flags)} for it, which adds them; or let a teacher run."
             raise OptionsError(SAMPLES, section.model_dump(), problem, remedy)
 
     def describe(self) -> dict[str, Any]:
@@ -70,19 +68,20 @@ class CachedImages(TargetSource):
 
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""
-        info = OpenCache(OPTION, self._folders).info
-        return {OPTION: sha256_of_lines([info.model_dump_json(include={"teacher", "source", "making"})])}
+        cache = OpenCache(OPTION, self._folders)
+        zooms = [zoomed for kind in self.ours.samples.kinds if (zoomed := cache.zoomed(kind)) is not None]
+        lines = [cache.info.model_dump_json(include={"teacher", "source", "making"})]
+        lines += [zoomed.info.model_dump_json(include={"zoom"}) for zoomed in zooms]
+        return {OPTION: sha256_of_lines(lines)}
 
     def build(self, device: torch.device) -> None:
         """Nothing: the data set opens the cache, and says so in the log."""
 
     def _warn_of_unused(self) -> None:
         """Warn of what the cache has, and the data set loads, that the run does not use."""
-        making, section = OpenCache(OPTION, self._folders).info.making, self.ours.samples
-        unused = [
-            *(["zoomed-in"] if making.zoom_in is not None and not section.zoom_in else []),
-            *(["zoomed-out"] if making.zoom_out and not section.zoom_out else []),
-        ]
+        cache, used = OpenCache(OPTION, self._folders), self.ours.samples.kinds
+        names: dict[ZoomKind, str] = {"zoom_in": "zoomed-in", "zoom_out": "zoomed-out"}
+        unused = [name for kind, name in names.items() if kind not in used and cache.zoomed(kind) is not None]
         if unused:
             what = f"the teacher's images of {' and '.join(unused)} inputs"
             self.options.warn([f"The cache has {what}, which are loaded and not used: {SAMPLES} asks for none."])

@@ -104,14 +104,21 @@ class SeveralTeachers(TargetSource):
         for name, source in self._each.items():
             with self._named(name):
                 source.check(device, images)
+        self._check_zoom_in()
 
     def check_samples(self) -> None:
-        """Check that caches took the same HR images; each teacher checks its own."""
-        zooms = {name: caches_of(self.options.raw)[name] for name in self._cached} if self.ours.samples.zoom_in else {}
-        every = {name: OpenCache(f"{CACHE}.{name}", folders).info.making.zoom_in for name, folders in zooms.items()}
-        if len(set(every.values())) > 1:
-            problem = f"the caches took other HR images: {', '.join(f'--zoom-in {k} in {n}' for n, k in every.items())}"
-            raise OptionsError(SAMPLES, self.ours.samples.model_dump(), problem, "Make them with one --zoom-in.")
+        """Nothing: each teacher checks its own."""
+
+    def _check_zoom_in(self) -> None:
+        """Check that the caches took the same HR images."""
+        if not self.ours.samples.zoom_in:
+            return
+        caches = {name: OpenCache(f"{CACHE}.{name}", caches_of(self.options.raw)[name]) for name in self._cached}
+        zooms = {name: zoomed.info.zoom for name, cache in caches.items() if (zoomed := cache.zoomed("zoom_in"))}
+        if len({zoom for zoom in zooms.values() if zoom is not None}) > 1:
+            listed = ", ".join(f"{zoom} in {name}" for name, zoom in zooms.items())
+            remedy = "Delete the folder zoom_in of one of them, and make it with the other's --zoom-in."
+            raise OptionsError(SAMPLES, self.ours.samples.model_dump(), f"the caches took other HR: {listed}", remedy)
 
     def describe(self) -> dict[str, Any]:
         """Describe each teacher under its name."""
