@@ -86,14 +86,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from srkd_plugin.tables import plan, results, runner, slurm
+    from srkd_plugin.tables import plan, results, run_selection, runner, slurm
     from srkd_plugin.tables.plots import draw_sheet
     from srkd_plugin.tables.report import write_report
 
     root = Path.cwd()
     table = plan.read_table(args.table)
     runs = plan.plan_runs(table, args.table)
-    wanted = runner.select(runs, args.methods, args.seeds)
+    wanted = run_selection.select(runs, args.methods, args.seeds)
     folder = root / "tables" / table.name
     imports = [*table.imports, *args.imports]
     machine = runner.Runner(root, folder, _show, args.gpus, args.jobs, args.nproc, imports)
@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.submit:
         _require_slurm(args, table)
-    _check(machine, wanted)
+    _check(machine, wanted, table)
     try:
         if args.submit:
             slurm.run_in_jobs(machine, wanted, table)
@@ -136,7 +136,7 @@ def _require_slurm(args: argparse.Namespace, table: Table) -> None:
     require_slurm(table)
 
 
-def _check(machine: Runner, wanted: Sequence[Run]) -> None:
+def _check(machine: Runner, wanted: Sequence[Run], table: Table) -> None:
     """Refuse what ``srkd check`` would refuse of any row, before the first is started; print its warnings."""
     import_given(machine.imports)  # first: it lets BasicSR be imported
     from srkd_plugin.basicsr_patches.parse_options import parse_content
@@ -154,12 +154,12 @@ def _check(machine: Runner, wanted: Sequence[Run]) -> None:
     open_runs = [run for run in wanted if not machine.record_file(run).exists()]
     to_test = [run for run in wanted if run not in open_runs and machine.missing(run)]
     for run in open_runs:
-        _check_cache_flags(run)
+        _check_cache_flags(run, table)
     for line in check_rows(open_runs, to_test, machine.root, parse):
         print(f"warning: {line}", file=sys.stderr)
 
 
-def _check_cache_flags(run: Run) -> None:
+def _check_cache_flags(run: Run, table: Table) -> None:
     """Refuse flags that ``srkd cache make`` does not know."""
     from srkd_plugin.cli.cache import add_arguments
     from srkd_plugin.errors import InputError
@@ -171,11 +171,8 @@ def _check_cache_flags(run: Run) -> None:
             parser.parse_args(["make", "-opt", "file", "--out", "cache", *run.cache_flags])
     except SystemExit:
         problem = " ".join(said.getvalue().split("; see")[0].removeprefix("error: ").split())
-        (cache, which), *_ = run.caches.items()
-        name = Path(cache).stem.removeprefix("cache_")
-        name = name.removesuffix(f"_{which[1]}") if which else name
         remedy = "See srkd cache make --help."
-        raise InputError(f"caches.{name}", list(run.cache_flags), problem, remedy) from None
+        raise InputError(f"caches.{table.methods[run.method].cache}", list(run.cache_flags), problem, remedy) from None
 
 
 def _run_all(machine: Runner, wanted: Sequence[Run], name: str) -> None:

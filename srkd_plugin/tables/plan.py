@@ -12,7 +12,8 @@
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
       half: {file: distill_output.yml, start_from: output, set: {network_g: ...}}    # cut from that row's student
     imports: [mine.archs]                # modules that register what the options name: --import of every command
-    caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain
+    caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain; or
+                                         # {plain: {flags: [--with-images], shards: 4}}: made in four jobs
     groups: {main: {title: ..., sets: [Set5]}}
     pairs: [[output, none]]              # further differences to report
     slurm: {timeout_min: 600, partition: gpu, cpus_per_task: 4, mem_gb: 16, gpus_per_node: 1}     # of --submit slurm
@@ -30,7 +31,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
 from pydantic import BaseModel
 
@@ -40,12 +41,21 @@ from srkd_plugin.options.validate import check_section
 from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
 from srkd_plugin.tables.run_order import reads_of, stages
 from srkd_plugin.tables.table_names import NAMED, check_names
-from srkd_plugin.tables.table_sections import TEACHER, BenchmarkSet, Group, Method, SlurmSection, Table, TeacherRow
+from srkd_plugin.tables.table_sections import (
+    TEACHER,
+    BenchmarkSet,
+    Cache,
+    Group,
+    Method,
+    SlurmSection,
+    Table,
+    TeacherRow,
+)
 from srkd_plugin.utils.names import require_plain_name
 
 TEST_FILE = "test_student.yml"
 """The options file that every test run starts from."""
-NESTED: dict[str, type[BaseModel]] = {"methods": Method, "groups": Group, "sets": BenchmarkSet}
+NESTED: dict[str, type[BaseModel]] = {"methods": Method, "caches": Cache, "groups": Group, "sets": BenchmarkSet}
 
 OptionsFiles = Callable[[str], Mapping[str, Any]]
 """Content of an options file by its name; it is the caller's to copy."""
@@ -120,6 +130,8 @@ def read_table(file: Path) -> Table:
             raise InputError(section, rows, "a section of names is expected", f"See {file}.")
         for name in rows:
             require_plain_name(section, str(name), NAMED.get(section, "a part of the report"))
+        if model is Cache:
+            rows = {name: {"flags": row} if isinstance(row, list) else row for name, row in rows.items()}
         nested[section] = {str(name): check_section(model, f"{section}.{name}", row) for name, row in rows.items()}
     table = check_section(Table, str(file), {**content, **nested})
     check_names(table)
@@ -190,19 +202,19 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
             "type": "TeacherCacheDataset",
             "dataroot_teacher": _cache_of(table, row.cache, merge(train, row.set, "set")),
         }
-        train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache]
+        train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache].flags
     train = merge(train, row.set, f"methods.{method}.set")
     require_training(f"methods.{method}", row.file, train)
     train.update(name=name, manual_seed=seed)
     return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
 
 
-def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Union[str, dict[str, str]]:
-    """Where the teacher's cache is, or that of each of several teachers."""
+def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Any:
+    """Where the teacher's cache is, or its shards are, or those of each of several teachers."""
     teachers = train.get("teachers")
     if not isinstance(teachers, Mapping):
-        return table.cache_path(cache)
-    return {name: table.cache_path(f"{cache}_{name}") for name in teachers}
+        return table.cache_paths(cache)
+    return {name: table.cache_paths(cache, name) for name in teachers}
 
 
 def _cut_from(earlier: Run, method: str, train: Mapping[str, Any]) -> dict[str, Any]:

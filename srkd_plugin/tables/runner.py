@@ -12,14 +12,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import yaml
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.overview import DONE, ENDED, FAILED, TRAINS
 from srkd_plugin.tables.plan import Run
+from srkd_plugin.tables.side_by_side import for_each
 from srkd_plugin.tables.table_sections import TEACHER
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
@@ -106,13 +108,22 @@ class Runner:
         self._last_log[run.name] = self.log_file(run, "train")
         try:
             if self.missing(run) and not self._stopped:
-                with self._caches:
-                    for cache in run.caches:
-                        self.make_cache(run, cache)
+                self._make_caches(run)
             self.carry_out(run)
         except BaseException:
             self.tell(run, ENDED if self._stopped else FAILED, self._last_log[run.name])
             raise
+
+    def _make_caches(self, run: Run) -> None:
+        """Make what is missing of a run's caches and shards, as many at a time as runs."""
+        with self._caches:
+            missing = [cache for cache in run.caches if not (self.root / cache).exists()]
+            if missing:
+                self._write_options(run)  # once: threads must not write one file at the same time
+            failed = for_each(missing, partial(self._make_cache, run), len(self.gpus) or self.jobs)
+        for cache, error in failed.items():
+            self._last_log[run.name] = self._cache_log(cache)
+            raise error
 
     def _doing(self, run: Run, what: str, log: Path) -> None:
         self._last_log[run.name] = log
@@ -146,15 +157,17 @@ class Runner:
         Raises:
             RunFailed: The command failed; what is done of the cache is kept.
         """
-        if (self.root / cache).exists():
-            return
-        self._write_options(run)
+        if not (self.root / cache).exists():
+            self._write_options(run)
+            self._make_cache(run, cache)
+
+    def _make_cache(self, run: Run, cache: str) -> None:
         options = os.path.relpath(self._options_file(run.name), self.root)
         command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *run.caches[cache], *self._import_flags()]
-        gpu = self._free.get()
+        log, gpu = self._cache_log(cache), self._free.get()
         try:
-            self._doing(run, f"makes {cache}", self._cache_log(cache))
-            self._call([*command, *run.cache_flags], self._cache_log(cache), gpu)
+            self._doing(run, f"makes {cache}", log)
+            self._call([*command, *run.cache_flags], log, gpu)
         finally:
             self._free.put(gpu)
 
@@ -272,27 +285,3 @@ def _wait(child: subprocess.Popen) -> tuple[int, float]:
 
 def _tail(log: Path, lines: int = 6) -> str:
     return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-lines - 1 : -1])
-
-
-def select(runs: Sequence[Run], methods: Optional[Sequence[str]], seeds: Optional[Sequence[int]]) -> list[Run]:
-    """The runs of some methods and seeds, with the teacher's and all that they come after.
-
-    Raises:
-        InputError: None of the runs is of such a method or seed.
-    """
-    for option, wanted, known in (
-        ("--methods", methods, {r.method for r in runs}),
-        ("--seeds", seeds, {r.seed for r in runs}),
-    ):
-        for one in wanted or []:
-            if one not in known:
-                raise InputError(option, one, "the table has none", f"It has: {', '.join(map(str, sorted(known)))}.")
-    named = {
-        run.name: run
-        for run in runs
-        if run.method == TEACHER or ((not methods or run.method in methods) and (not seeds or run.seed in seeds))
-    }
-    by_name, open_names = {run.name: run for run in runs}, list(named)
-    for name in open_names:  # which grows
-        open_names += [other for other in by_name[name].after if other not in open_names]
-    return [run for run in runs if run.name in open_names]

@@ -19,13 +19,7 @@ def check_names(table: Table) -> None:
         InputError: The first that cannot be a folder's, or that names nothing.
     """
     require_plain_name("name", table.name, "the table's folder and runs")
-    for cache, flags in table.caches.items():
-        require_plain_name("caches", cache, NAMED["caches"])
-        for flag in flags:
-            if flag.startswith(OTHERS_FLAGS):
-                raise InputError(
-                    f"caches.{cache}", flag, "the table says itself what is cached, and where", "Remove it."
-                )
+    _check_caches(table)
     for run in (f"{table.name}_{TEACHER}_test", *(_longest_name(table, method) for method in table.methods)):
         require_plain_name("methods", run, NAMED["methods"])
     if (table.teacher.file is None) == (table.teacher.weights is None):
@@ -60,6 +54,22 @@ def check_names(table: Table) -> None:
         for test_set in group.sets or []:
             if test_set not in table.sets:
                 raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
+
+
+def _check_caches(table: Table) -> None:
+    cache_at: dict[str, str] = {}
+    for cache, made in table.caches.items():
+        require_plain_name("caches", cache, NAMED["caches"])
+        for flag in made.flags:
+            if flag.startswith(OTHERS_FLAGS):
+                hint = "Remove it; shards: N makes it in N parts." if flag.startswith("--sh") else "Remove it."
+                raise InputError(f"caches.{cache}", flag, "the table says itself what is cached, and where", hint)
+        paths = table.cache_paths(cache)
+        for path in [paths] if isinstance(paths, str) else paths:
+            if path in cache_at:
+                problem = f"it would be written to {path}, where {cache_at[path]} is"
+                raise InputError("caches", cache, problem, "Choose another name.")
+            cache_at[path] = cache
 
 
 def _check_start(table: Table, name: str, earlier: str) -> None:

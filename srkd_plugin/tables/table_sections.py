@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 
 from srkd_plugin.errors import MISSING, OptionsError
 from srkd_plugin.options.validate import check_section
@@ -71,6 +71,23 @@ class Group(_Section):
     """Test sets that it shows; all of them by default."""
 
 
+class Cache(_Section):
+    """A teacher cache that rows name; a list in its place is its ``flags``."""
+
+    flags: list[str] = Field(default_factory=list)
+    """Flags of ``srkd cache make``, e.g. ``--with-images``."""
+    shards: int = Field(default=1, ge=1)
+    """Parts that it is made in, each by a job of its own; rows read them together."""
+
+
+class _OrFlags:
+    """Says in the JSON schema what :func:`srkd_plugin.tables.plan.read_table` takes for a cache, too."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"items": {"type": "string"}, "type": "array"}, handler(core)]}
+
+
 class BenchmarkSet(_Section):
     """A folder of HR images and one of LR images of the same names."""
 
@@ -108,7 +125,8 @@ class Table(_Section):
     methods: dict[str, Method] = Field(min_length=1)
     imports: list[str] = Field(default_factory=list)
     """Modules that register what the options name: ``--import`` of every command."""
-    caches: dict[str, list[str]] = Field(default_factory=dict)
+    caches: dict[str, Annotated[Cache, _OrFlags]] = Field(default_factory=dict)
+    """Teacher caches: flags of ``srkd cache make`` as a list, or a section of flags and shards."""
     groups: dict[str, Group] = Field(default_factory=dict)
     pairs: list[list[str]] = Field(default_factory=list)
     slurm: Optional[SlurmSection] = None
@@ -139,9 +157,16 @@ class Table(_Section):
         """How a method is called in the report."""
         return (method in self.methods and self.methods[method].label) or method
 
-    def cache_path(self, cache: str) -> str:
-        """Where a cache is, below the working directory."""
-        return f"tables/{self.name}/cache_{cache}.lmdb"
+    def cache_paths(self, cache: str, teacher: Optional[str] = None) -> Union[str, list[str]]:
+        """Where a cache is, below the working directory; or where its shards are, if it is made in several.
+
+        Args:
+            cache: Its name in the table.
+            teacher: Which of several teachers it is of.
+        """
+        start, count = f"tables/{self.name}/cache_{cache}", self.caches[cache].shards
+        start += "" if teacher is None else f"_{teacher}"
+        return f"{start}.lmdb" if count == 1 else [f"{start}_{i}of{count}.lmdb" for i in range(1, count + 1)]
 
 
 def table_schema() -> dict[str, Any]:

@@ -173,6 +173,7 @@ def test_rows_that_need_what_the_table_makes_are_started(start):
         ("methods.none.set.model_type", "SRModell", "methods.none: model_type = 'SRModell': no model is registered"),
         ("sets.S.dataroot_gt", "none", "sets.S.dataroot_gt = 'none'"),
         ("caches.plain", ["--with-imagess"], "caches.plain = ['--with-imagess']: unrecognized arguments"),
+        ("caches.plain", {"flags": ["--x"], "shards": 2}, "caches.plain = ['--x']: unrecognized arguments"),
         ("teacher", {"weights": "none.pth", "network": tiny.TEACHER}, "teacher: path.pretrain_network_g = 'none.pth'"),
     ],
 )

@@ -186,6 +186,12 @@ def test_rows_that_cannot_start_from_each_other(write, rows, says):
         ("methods.output.seeds", [1, 1], "methods.output.seeds = .1, 1.: .*twice"),
         ("teacher.seed", 2**32, "teacher.seed = 4294967296"),
         ("caches", {"plain": ["--out", "/anywhere"]}, "caches.plain = '--out': the table says itself"),
+        ("caches", {"plain": ["--shard", "1/2"]}, "caches.plain = '--shard': .* Remove it; shards: N makes it in N"),
+        ("caches", {"plain": {"flags": ["--out", "x"]}}, "caches.plain = '--out': the table says itself"),
+        ("caches", {"plain": {"shards": 0}}, "caches.plain.shards = 0: .*greater than or equal to 1"),
+        ("caches", {"plain": {"shard": 2}}, "caches.plain.shard = 2: unknown key. Did you mean 'shards'"),
+        ("caches", {"plain": "--with-images"}, "caches.plain = '--with-images': a section of keys is expected"),
+        ("caches", {"p": {"shards": 2}, "p_1of2": []}, "caches = 'p_1of2': .*t[a-z_]*/cache_p_1of2.lmdb, where p is"),
         ("caches", {"plain": ["-opt=x"]}, "caches.plain = '-opt=x': the table says itself"),
     ],
 )

@@ -20,7 +20,7 @@ from stand_in_scripts import TEST, TRAIN
 
 from srkd_plugin.cli import table
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.tables import overview, plan, results, runner
+from srkd_plugin.tables import overview, plan, results, run_selection, runner
 
 CONTENT = {
     "name": "t",
@@ -243,6 +243,93 @@ def test_caches_that_rows_name_are_made_once(root):
     assert made == ["cache make -opt tables/t/options/t_other_s0.yml --out tables/t/cache_x8.lmdb --self_ensemble"]
 
 
+MAKES = """
+import fcntl, pathlib, sys, time
+words = sys.argv[1:]
+shard = words[words.index("--shard") + 1] if "--shard" in words else ""
+out = pathlib.Path(words[words.index("--out") + 1])
+def note(line):
+    with open("calls.txt", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(line + "\\n")
+note("begin " + " ".join(words))
+if pathlib.Path("fails").exists() and shard == pathlib.Path("fails").read_text():
+    sys.exit("shard " + shard + " fails")
+beside = pathlib.Path("beside")
+if beside.exists():  # how many are made at the same time: each waits for the others
+    (beside / out.name).touch()
+    until = time.monotonic() + 60
+    while len(list(beside.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    note(f"beside {len(list(beside.iterdir()))}")
+out.mkdir(parents=True)
+note("end " + shard)
+"""
+"""In place of ours, which -m finds first in the working directory: srkd cache make, for shards."""
+IN_SHARDS = {
+    **CONTENT,
+    "seeds": [0],
+    "caches": {"plain": {"flags": ["--with-images"], "shards": 3}},
+    "methods": {"none": {"file": "student.yml"}, "other": {"file": "student.yml", "cache": "plain"}},
+}
+
+
+@pytest.fixture
+def makes(root):
+    (root / "srkd_plugin").mkdir()
+    (root / "srkd_plugin/__init__.py").touch()
+    (root / "srkd_plugin/__main__.py").write_text(MAKES)
+    return root
+
+
+def test_a_cache_in_shards_is_made_part_by_part_and_read_as_a_list(makes):
+    machine, runs = make(makes, IN_SHARDS)
+    shards = [f"tables/t/cache_plain_{i}of3.lmdb" for i in (1, 2, 3)]
+    assert runs[-1].train["datasets"]["train"]["dataroot_teacher"] == shards
+    machine.run_all(runs)
+    machine.run_all(runs)
+    begun = [line for line in calls(makes) if "cache" in line or "end" in line or "other" in line]
+    flags = "-opt tables/t/options/t_other_s0.yml --out"
+    lines = [f"begin cache make {flags} {shard} --shard {i}/3 --with-images" for i, shard in enumerate(shards, 1)]
+    assert begun == [
+        *(line for i, made in enumerate(lines, 1) for line in (made, f"end {i}/3")),
+        "train t_other_s0",
+        "test t_other_s0_test",
+    ]
+
+
+def test_shards_are_made_in_the_slots_of_the_runs(makes):
+    (makes / "beside").mkdir()
+    machine, runs = make(makes, IN_SHARDS, jobs=2)
+    machine.run_all(runs)
+    assert "beside 2" in calls(makes) and sum(line.startswith("end") for line in calls(makes)) == 3
+
+
+def test_a_shard_that_fails_is_named_and_the_others_are_kept(makes):
+    (makes / "fails").write_text("2/3")
+    said = []
+    machine, runs = make(makes, IN_SHARDS, tell=lambda run, state, log: said.append((run.name, state, log.name)))
+    with pytest.raises(runner.RunFailed, match=r"--shard 2/3 --with-images\nshard 2/3 fails"):
+        machine.run_all(runs)
+    assert ("t_other_s0", overview.FAILED, "cache_plain_2of3.txt") in said
+    assert not any("--shard 3/3" in line for line in calls(makes)), "none is begun after it"
+    (makes / "fails").unlink()
+    make(makes, IN_SHARDS)[0].run_all(runs)
+    assert sum("--shard 1/3" in line for line in calls(makes)) == 1
+    assert "test t_other_s0_test" in calls(makes)
+
+
+def test_each_of_several_teachers_has_its_shards(root):
+    teachers = {name: {"network_t": {"type": "EDSR"}, "pretrain_network_t": f"{name}.pth"} for name in ("a", "b")}
+    content = json.loads(json.dumps(IN_SHARDS))
+    content["caches"]["plain"]["shards"] = 2
+    content["methods"]["other"]["set"] = {"teachers": teachers}
+    run = make(root, content)[1][-1]
+    shards = {name: [f"tables/t/cache_plain_{name}_{i}of2.lmdb" for i in (1, 2)] for name in ("a", "b")}
+    assert run.train["datasets"]["train"]["dataroot_teacher"] == shards
+    assert run.caches[shards["b"][1]] == ["--teacher", "b", "--shard", "2/2"] and len(run.caches) == 4
+
+
 def test_the_caches_of_several_teachers_are_made_one_by_one(root):
     """Each with the flags of the row's cache; one of the teachers is another row of the table, which is run before."""
     (root / "srkd_plugin").mkdir()
@@ -275,9 +362,9 @@ def test_the_caches_of_several_teachers_are_made_one_by_one(root):
 
 def test_selection(root):
     _, runs = make(root)
-    assert [run.name for run in runner.select(runs, ["other"], [1])] == ["t_teacher", "t_other_s1"]
+    assert [run.name for run in run_selection.select(runs, ["other"], [1])] == ["t_teacher", "t_other_s1"]
     with pytest.raises(OptionsError, match=r"--methods = 'otter': the table has none. It has: none, other"):
-        runner.select(runs, ["otter"], None)
+        run_selection.select(runs, ["otter"], None)
 
 
 CHAIN = {
@@ -328,9 +415,9 @@ def test_a_chain_goes_on_where_it_failed(root):
 def test_the_rows_that_a_chosen_row_starts_from_are_chosen_too(root):
     write_distillation(root)
     _, runs = make(root, CHAIN)
-    chosen = runner.select(runs, ["quarter"], [1])
+    chosen = run_selection.select(runs, ["quarter"], [1])
     assert [run.name for run in chosen] == ["t_teacher", "t_half_s1", "t_none_s1", "t_quarter_s1"]
-    assert [run.name for run in runner.select(runs, ["half"], [0])] == ["t_teacher", "t_half_s0", "t_none_s0"]
+    assert [run.name for run in run_selection.select(runs, ["half"], [0])] == ["t_teacher", "t_half_s0", "t_none_s0"]
 
 
 def test_stored_results_are_read_back_equal(root, tmp_path):

@@ -287,6 +287,20 @@ def test_shards_are_jobs_of_their_own(root, cluster):
     assert found["t_parts_s0"] == ("a.lmdb", "b.lmdb", "t_teacher")
 
 
+def test_a_cache_in_shards_is_a_job_for_each(root, cluster):
+    runs, queue = make(root, {**CONTENT, "caches": {"plain": {"flags": ["--with-images"], "shards": 3}}})
+    slurm._submit(queue, runs)
+    made = {number: name for number, name in queued(cluster).items() if name.startswith("cache")}
+    assert list(made.values()) == [f"cache_cache_plain_{i}of3" for i in (1, 2, 3)]
+    found = jobs.jobs_of(runs, queue.machine)
+    shards = [job for job in found if job.cache]
+    assert all(job.after == ("t_teacher",) for job in shards), "the shards do not wait for each other"
+    reader = next(job for job in found if job.name == "t_first_s0")
+    assert reader.after == tuple(sorted(["t_teacher", *(job.name for job in shards)]))
+    (root / shards[0].name).mkdir(parents=True)
+    assert [job.name for job in jobs.jobs_of(runs, queue.machine) if job.cache] == [job.name for job in shards[1:]]
+
+
 def test_a_slurm_that_does_not_answer_is_asked_again_and_then_said(root, cluster, monkeypatch):
     runs, queue = make(root)
     pauses = []
