@@ -33,6 +33,10 @@ def test_that_of_a_table_is_shipped_and_takes_the_tables(tmp_path, capsys):
         assert [error.message for error in schema.iter_errors(content)] != []
         content["slurm"] = {"timeout_min": 10, "mem_gb": 3}
         assert [error.message for error in schema.iter_errors(content)] == []
+        forms = [({"flags": [], "shards": 2}, True), ([], True), ({"shards": 0}, False), ({"shard": 2}, False)]
+        for cache, right in forms:
+            content["caches"] = {"plain": cache}
+            assert schema.is_valid(content) == right
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
