@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import lmdb
+import pytest
 import tiny
 import torch
 
+from srkd_plugin.teacher_cache import make as make_module
 from srkd_plugin.teacher_cache.cache_job import CacheJob
+from srkd_plugin.teacher_cache.image_entries import RunningTeacher
 from srkd_plugin.teacher_cache.info import CacheInfo, Making, Shard, Zoom
 from srkd_plugin.teacher_cache.make import make_cache, make_caches
+from srkd_plugin.teacher_cache.store import Entry
 
 
 def job(opt: dict[str, Any], out: Optional[Path], shard: Optional[Shard] = None, **making: Any) -> CacheJob:
@@ -44,6 +48,20 @@ def make_shards(opt: dict[str, Any], folder: Path, count: int, **making: Any) ->
     for index, out in enumerate(folders, 1):
         make_cache(job(opt, out, Shard(index=index, count=count), **making))
     return list(map(str, folders))
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Interrupt the making of a cache before its so-many-th image, once; the keys of all images that are begun."""
+    real, begun = make_module.entries_of, []
+
+    def entries_of(job: CacheJob, teacher: RunningTeacher, index: int) -> list[Entry]:
+        begun.append(job.source.keys[index])
+        if len(begun) == number:
+            raise KeyboardInterrupt
+        return real(job, teacher, index)
+
+    monkeypatch.setattr(make_module, "entries_of", entries_of)
+    return begun
 
 
 def stored(folder: Path) -> dict[bytes, bytes]:

@@ -94,16 +94,7 @@ def test_folders_and_lmdbs_of_the_same_images_give_the_same_cache(opt, data, cac
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path, monkeypatch):
-    out = tmp_path / "c.lmdb"
-    real, calls = make.entries_of, []
-
-    def stop_at_third(job, teacher, index):
-        calls.append(index)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(job, teacher, index)
-
-    monkeypatch.setattr(make, "entries_of", stop_at_third)
+    out, calls = tmp_path / "c.lmdb", cached.stop_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         make_cache(cached.job(opt, out))
     assert not out.exists()
@@ -112,7 +103,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(opt, cache, tmp_path
     with pytest.raises(InputError, match=r"the cache of something else: storage: uint16 in the cache, uint8 here"):
         make_cache(cached.job(opt, out, storage="uint8"))
     make_cache(cached.job(opt, out))
-    assert calls == [0, 1, 2, 2, 3, 4, 5]
+    assert calls == [f"im{i}" for i in (0, 1, 2, 2, 3, 4, 5)]
     assert not unfinished(out).exists()
     assert stored(out) == stored(cache)
 

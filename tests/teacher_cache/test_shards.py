@@ -199,15 +199,7 @@ def test_shards_that_differ_in_anything_are_refused(opt, three, tmp_path, teache
 
 def test_a_stopped_shard_goes_on_and_is_not_complete_before(opt, three, tmp_path, monkeypatch):
     out, shard = tmp_path / "c.lmdb", Shard(index=1, count=3)
-    real, calls = make.entries_of, []
-
-    def stop_at_second(job, teacher, index):
-        calls.append(job.source.keys[index])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(job, teacher, index)
-
-    monkeypatch.setattr(make, "entries_of", stop_at_second)
+    calls = cached.stop_at(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         make_cache(cached.job(opt, out, shard))
     with pytest.raises(OptionsError, match=r"not complete: there is c\.lmdb\.unfinished"):

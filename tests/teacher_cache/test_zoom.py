@@ -24,7 +24,6 @@ from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.options import reader
 from srkd_plugin.options.teachers import choose_teacher
 from srkd_plugin.preflight import run_checks
-from srkd_plugin.teacher_cache import make
 from srkd_plugin.teacher_cache.encoding import decode
 from srkd_plugin.teacher_cache.entry_kinds import is_taken
 from srkd_plugin.teacher_cache.image_entries import RunningTeacher
@@ -182,21 +181,13 @@ def test_a_complete_cache_stays_as_it_is_while_more_is_added(opt, tmp_path, monk
     """Stopped, the addition is not there, and goes on where it was; runs of the cache notice nothing."""
     out = tmp_path / "c.lmdb"
     make_cache(cached.job(opt, out))
-    before, real, calls = (out / "data.mdb").read_bytes(), make.entries_of, []
-
-    def stop_at_third(job, teacher, index):
-        calls.append(index)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(job, teacher, index)
-
-    monkeypatch.setattr(make, "entries_of", stop_at_third)
+    before, calls = (out / "data.mdb").read_bytes(), cached.stop_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         make_cache(cached.job_of(opt, out, "zoom_in"))
     assert unfinished(out / "zoom_in").is_dir()
     assert "zoom_in_teacher" not in items(opt, out, count=1)[0]
     make_cache(cached.job_of(opt, out, "zoom_in"))
-    assert calls[3:] == [2, 3, 4, 5]
+    assert calls[3:] == KEYS[2:]
     assert "zoom_in_teacher" in items(opt, out, count=1)[0]
     assert (out / "data.mdb").read_bytes() == before
     with pytest.raises(InputError, match=r"else: inputs: the teacher's images of HR in the cache, .* 1 in 2 he"):
