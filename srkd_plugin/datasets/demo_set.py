@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from srkd_plugin.datasets.sub_images import starts
 from srkd_plugin.images.decode import crop_to_multiple, encode_png
@@ -18,6 +17,7 @@ from srkd_plugin.images.lmdb_store import LmdbWriter
 from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.utils.files import UNFINISHED, write_atomically
 from srkd_plugin.utils.owner import owned
+from srkd_plugin.utils.terminal import progress_bar
 
 TRAIN_PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png"),
@@ -71,14 +71,14 @@ def _make(out: Path, made: list[Path]) -> None:
     work = out / f".demo{UNFINISHED}"
     shutil.rmtree(work, ignore_errors=True)
     with LmdbWriter(work / made[0].name) as hr_lmdb, LmdbWriter(work / made[1].name) as lr_lmdb:
-        for name, photo in tqdm(TRAIN_PHOTOS.items(), desc="training photographs"):
+        for name, photo in progress_bar(TRAIN_PHOTOS.items(), desc="training photographs"):
             hr, lr = _pair(_read_photo(*photo))
             step = SUB_STEP if min(hr.shape[:2]) < LARGE else SUB_SIZE
             hr_lmdb.put(_sub_images(name, hr, SUB_SIZE, step))
             lr_lmdb.put(_sub_images(name, lr, SUB_SIZE // SCALE, step // SCALE))
         hr_lmdb.finish(COMPRESSION)
         lr_lmdb.finish(COMPRESSION)
-    for name, photo in tqdm(TEST_PHOTOS.items(), desc="test photographs"):
+    for name, photo in progress_bar(TEST_PHOTOS.items(), desc="test photographs"):
         for folder, image in zip(made[2:], _pair(_read_photo(*photo))):
             write_atomically(work / folder.relative_to(out) / f"{name}.png", encode_png(image, COMPRESSION))
     for path in made:

@@ -13,7 +13,6 @@ import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import img2tensor, tensor2img
 from torch import Tensor
-from tqdm import tqdm
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import ImageFault, decode_bgr
@@ -22,6 +21,7 @@ from srkd_plugin.images.listing import say
 from srkd_plugin.images.pairs import GT, LQ, ImagePairs
 from srkd_plugin.runtimes.upscaler import Upscaler
 from srkd_plugin.utils.files import require_folder
+from srkd_plugin.utils.terminal import progress_bar
 
 OPTIONS: Mapping[str, str] = {GT: "--gt", LQ: "--lq"}
 
@@ -176,7 +176,7 @@ def measure(upscaler: Upscaler, benchmark: Benchmark) -> Figures:
     psnr, ssim, border = {}, {}, upscaler.scale
     names = benchmark.pairs.names
     title = f"{benchmark.name}, {upscaler.name}"
-    progress = tqdm(benchmark.pairs, total=len(names), desc=title, leave=False, disable=None)  # on terminals only
+    progress = progress_bar(benchmark.pairs, total=len(names), desc=title, leave=False)
     for name, (lr, hr) in zip(names, progress):
         sr = super_resolve(lambda image: torch.from_numpy(upscaler(image.numpy())), lr)
         psnr[name] = float(calculate_psnr(sr, hr, crop_border=border, test_y_channel=True))

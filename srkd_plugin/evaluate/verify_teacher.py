@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import torch
 from basicsr.metrics import calculate_psnr
-from tqdm import tqdm
 
 from srkd_plugin.datasets import published_figures
 from srkd_plugin.errors import InputError
@@ -25,6 +24,7 @@ from srkd_plugin.images.matlab_resize import upscale
 from srkd_plugin.networks.spandrel_arch import SpandrelModel
 from srkd_plugin.networks.teacher import Teacher, build_teacher, runs_on
 from srkd_plugin.options import reader, safe_yaml, sections
+from srkd_plugin.utils.terminal import progress_bar
 
 VARIANTS = (
     {"res_scale": 0.1},
@@ -169,7 +169,7 @@ def _refuse_gray(teacher: Teacher) -> None:
 
 def _measure(teacher: Teacher, pairs: PairSet, scale: int, device: torch.device) -> TeacherReport:
     figures = []
-    for lr, hr in tqdm(pairs, total=len(pairs), desc="teacher", disable=None):  # on terminals only
+    for lr, hr in progress_bar(pairs, total=len(pairs), desc="teacher"):
         sr = _super_resolve(teacher, lr, scale, device)
         figures.append(
             (

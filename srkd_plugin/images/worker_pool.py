@@ -12,10 +12,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, Optional, TypeVar
 
 import cv2
-from tqdm import tqdm
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.parallel.parent import end_with_parent
+from srkd_plugin.utils.terminal import progress_bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ def map_images(
         Exception: What the function raises; work that was not begun is given up.
     """
     total = len(items) if total is None else total
-    with tqdm(total=total, initial=total - len(items), desc=title, disable=None if total > 1 else True) as bar:
+    with progress_bar(total=total, initial=total - len(items), desc=title, hidden=total <= 1) as bar:
         workers = min(workers, len(items) // ITEMS_A_WORKER)
         here = workers < 2 and not isolated
         results = map(function, items) if here else _in_processes(function, items, max(workers, 1))

@@ -7,13 +7,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 from urllib.request import urlopen
 
 import torch
-from tqdm import tqdm
 
 from srkd_plugin.utils.files import open_atomically
+from srkd_plugin.utils.terminal import progress_bar
 
 CONNECT_SECONDS = 20
 """How long the server may be silent: behind a firewall that drops connections the download must fail, and not wait."""
@@ -72,7 +72,8 @@ def download(url: str) -> None:
     digest, beginning = hashlib.sha256(), file.stem.rsplit("-", 1)[1]
     with urlopen(url, timeout=CONNECT_SECONDS) as response, open_atomically(file) as out:
         total = int(response.headers.get("Content-Length") or 0)
-        with tqdm(desc=file.name, total=total or None, unit="B", unit_scale=True, unit_divisor=1024) as progress:
+        shown: dict[str, Any] = {"desc": file.name, "unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        with progress_bar(total=total or None, in_logs=True, **shown) as progress:
             while chunk := response.read(1 << 20):
                 digest.update(chunk)
                 out.write(chunk)

@@ -87,6 +87,11 @@ class SpandrelModel(nn.Module):
         net.smallest_side = found.size_requirements.minimum
         return net.eval()
 
+    @property
+    def recognised_as(self) -> str:
+        """What people are told of its architecture."""
+        return f"{self.architecture}, as spandrel recognises it"
+
     def train(self, mode: bool = True) -> SpandrelModel:
         """Set the mode of spandrel's network, too, whose modules are this one's."""
         self._found.model.train(mode)

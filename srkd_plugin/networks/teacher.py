@@ -129,7 +129,7 @@ def describe_teacher(ours: PluginOptions) -> dict[str, Any]:
     net = _recognized(ours)
     parameters = sum(p.numel() for p in net.parameters())
     facts = {"type": ours.network_t["type"], "parameters": parameters, "weights": weights}
-    return {**facts, "architecture": f"{net.architecture}, as spandrel recognises it"}
+    return {**facts, "architecture": net.recognised_as}
 
 
 def teacher_weights(ours: PluginOptions) -> WeightsFile:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from tqdm import tqdm
-
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import Fault, ImageFault
 from srkd_plugin.images.image_file import FORMATS, decode_image, write_image
@@ -19,6 +17,7 @@ from srkd_plugin.images.listing import list_folder, say_left_out
 from srkd_plugin.runtimes.tiles import Tiles
 from srkd_plugin.runtimes.upscale_image import upscale_image
 from srkd_plugin.utils.files import remove_unfinished, require_file, sha256_of_file, sha256_of_lines
+from srkd_plugin.utils.terminal import progress_bar
 
 RECORD = ".srkd_upscale.jsonl"
 """File beside the outputs: a line for each, with the sha256 of its input and of its model."""
@@ -192,7 +191,7 @@ def _content(source: Path) -> bytes:
 def _upscale_file(tiles: Tiles, job: Job, content: bytes) -> None:
     image = decode_image(content)
     count = tiles.count(*image.colour.shape[:2])
-    with tqdm(total=count, desc=job.source.name, unit="tile", leave=False, disable=None if count > 1 else True) as bar:
+    with progress_bar(total=count, desc=job.source.name, unit="tile", leave=False, hidden=count <= 1) as bar:
         sr = upscale_image(tiles, image, FORMATS[job.target.suffix.lower()], bar.update)
     try:
         write_image(job.target, sr)
@@ -202,4 +201,4 @@ def _upscale_file(tiles: Tiles, job: Job, content: bytes) -> None:
 
 
 def _shown(jobs: Sequence[Job]) -> Iterable[Job]:
-    return tqdm(jobs, desc="images", unit="image", disable=None if len(jobs) > 1 else True)
+    return progress_bar(jobs, desc="images", unit="image", hidden=len(jobs) <= 1)

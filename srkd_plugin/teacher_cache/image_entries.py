@@ -12,6 +12,7 @@ from basicsr.utils import img2tensor
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.matlab_resize import downscale
 from srkd_plugin.networks.padding import size_multiple
+from srkd_plugin.networks.spandrel_arch import SpandrelModel
 from srkd_plugin.networks.teacher import build_teacher, check_outputs
 from srkd_plugin.networks.tiling import WholeImages
 from srkd_plugin.teacher_cache.cache_job import CacheJob
@@ -33,11 +34,16 @@ PROBE = 16
 
 
 class RunningTeacher:
-    """The teacher of a job, from decoded images to decoded images."""
+    """The teacher of a job, from decoded images to decoded images.
+
+    Attributes:
+        recognised_as: Its architecture, where that is told from its weights.
+    """
 
     def __init__(self, job: CacheJob) -> None:
         self._device, self._color = job.device, job.color
         teacher = build_teacher(job.ours, job.device)
+        self.recognised_as = teacher.net.recognised_as if isinstance(teacher.net, SpandrelModel) else None
         channels = 1 if job.color == "y" else 3
         side = PROBE * (size_multiple(teacher.net, channels, job.scale) or 1)
         probe = torch.rand(1, channels, side, side, device=job.device)

@@ -104,7 +104,8 @@ class CacheInfo(_Part):
     zoom: Optional[Zoom] = None
     """Which other inputs it is of; none: LR."""
     made_by: dict[str, str] = {}
-    """Software versions and the file of the weights: for people, never compared."""
+    """Software versions, the file of the weights and the architecture that was recognised in it: for people, never
+    compared."""
     clipped: int = 0
     """Values of the teacher's images that were outside of what the storage holds, and are kept as its nearest end."""
     measured: dict[str, float] = {}
@@ -147,13 +148,13 @@ class CacheInfo(_Part):
         how = "self-ensemble" if making.self_ensemble else "one pass"
         tiles = f", tiles of {making.tile} + {making.overlap}" if making.tile else ""
         images = f"{self.source.images:,} images"
+        name = self.made_by.get("architecture", teacher.network_t.get("type"))
         if self.shard is not None:
             images = f"shard {self.shard}: {self.own_images:,} of {images}"
         lines = [
             f"{images} x{self.source.scale}, {making.storage}{' with HR and LR' if making.with_images else ''}"
             f"{'' if self.zoom is None else f': {self.zoom}'}",
-            f"teacher {teacher.network_t.get('type')}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, "
-            f"{how}{tiles}",
+            f"teacher {name}, weights {teacher.weights_sha256[:12]}, {teacher.precision}, {how}{tiles}",
             f"values clipped to the storage's range: {self.clipped:,}",
         ]
         lines += [f"PSNR, {title}: {psnr:.2f} dB" for title, psnr in self.measured.items()]

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from tqdm import tqdm
-
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.changes import Changes
 from srkd_plugin.images.listing import say
@@ -21,6 +19,7 @@ from srkd_plugin.teacher_cache.measure import measure
 from srkd_plugin.teacher_cache.stale_entries import compare_entries
 from srkd_plugin.teacher_cache.store import CacheReader, CacheWriter, unfinished
 from srkd_plugin.utils.owner import owned
+from srkd_plugin.utils.terminal import progress_bar
 
 
 def make_caches(jobs: Sequence[CacheJob]) -> list[CacheInfo]:
@@ -190,8 +189,8 @@ def _fill(job: CacheJob, writer: CacheWriter, teacher: RunningTeacher) -> None:
     job.processes.wait()  # all have seen the same before anybody writes
     own = left[job.processes.rank :: job.processes.count]
     total = len(own) + len(done) if job.processes.count == 1 else len(own)
-    hidden = not job.processes.is_first
-    with tqdm(total=total, initial=total - len(own), desc="teacher", unit="image", disable=hidden) as bar:
+    begun, hidden = total - len(own), not job.processes.is_first
+    with progress_bar(total=total, initial=begun, desc="teacher", unit="image", in_logs=True, hidden=hidden) as bar:
         for index in own:
             writer.put(entries_of(job, teacher, index))
             bar.update()
@@ -215,7 +214,9 @@ def _finish(job: CacheJob, teacher: RunningTeacher) -> None:
     clipped = cache.clipped(job.source.keys)
     cache.close()
     writer = CacheWriter(folder, job.bytes)
-    writer.state(cache.info.model_copy(update={"measured": figures, "clipped": clipped}))
+    found = {} if teacher.recognised_as is None else {"architecture": teacher.recognised_as}
+    made_by = {**cache.info.made_by, **found}
+    writer.state(cache.info.model_copy(update={"measured": figures, "clipped": clipped, "made_by": made_by}))
     writer.close()
     os.replace(folder, job.folder)
 

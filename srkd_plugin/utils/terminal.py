@@ -1,9 +1,10 @@
-"""Progress at a terminal: whether it is to be shown, and the bar for it."""
+"""Progress at a terminal or in a log: whether it is to be shown, and the bars for it."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -11,9 +12,35 @@ SWITCH = "SRKD_PROGRESS"
 """Set to 0 in the environment to see no progress."""
 
 
+LOG_SECONDS = 30.0
+"""Seconds that are at least between two redraws of a bar that goes into a log."""
+
+
 def shows_progress() -> bool:
     """Whether standard error is a terminal, and progress has not been switched off."""
-    return os.environ.get(SWITCH) != "0" and sys.stderr is not None and sys.stderr.isatty()
+    return not _is_off() and _is_terminal()
+
+
+def progress_bar(*arguments: Any, in_logs: bool = False, hidden: bool = False, **keywords: Any) -> tqdm:
+    """Make a bar of tqdm's on standard error; there is none where progress has been switched off.
+
+    Args:
+        *arguments: tqdm's.
+        in_logs: Show it also where standard error is no terminal, every :data:`LOG_SECONDS`; for work of hours.
+        hidden: Show nothing in any case.
+        **keywords: tqdm's.
+    """
+    disable = hidden or _is_off() or not (in_logs or _is_terminal())
+    seconds = {} if _is_terminal() else {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS}
+    return tqdm(*arguments, disable=disable, **seconds, **keywords)
+
+
+def _is_off() -> bool:
+    return os.environ.get(SWITCH) == "0" or sys.stderr is None
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class Bar(tqdm):

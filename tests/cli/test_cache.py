@@ -40,6 +40,13 @@ def test_make_info_and_repair(file, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "0 images mended"
 
 
+@pytest.mark.parametrize(("switch", "drawn"), [("1", 2), ("0", 0)])
+def test_a_log_has_the_begin_and_the_end_of_the_bar(file, tmp_path, monkeypatch, capsys, switch, drawn):
+    monkeypatch.setenv("SRKD_PROGRESS", switch)
+    assert main(["cache", "make", "-opt", file, "--out", str(tmp_path / "c.lmdb"), "--device", "cpu"]) == 0
+    assert capsys.readouterr().err.count("teacher: ") == drawn
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

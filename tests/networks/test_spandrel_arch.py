@@ -115,6 +115,8 @@ def test_a_cache_of_it_is_that_of_its_network(data, compact, tmp_path, making):
     contents = [(tmp_path / f"{i}.lmdb/data.mdb").read_bytes() for i in range(2)]
     assert infos[0].teacher.weights_sha256 == infos[1].teacher.weights_sha256
     assert infos[0].measured == infos[1].measured
+    assert "\nteacher RealESRGAN Compact, as spandrel recognises it, weights " in infos[0].describe()
+    assert "\nteacher SRVGGNetCompact, weights " in infos[1].describe()
     assert len(contents[0]) == len(contents[1])
     opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=str(tmp_path / "0.lmdb"))
     run_checks.check(tiny.parsed(opt, tmp_path))
