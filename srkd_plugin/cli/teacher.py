@@ -13,12 +13,15 @@ VERIFY_HELP = """\
 Measure the teacher of an options file on a benchmark set, and compare it with the model zoo's figure for its file.
 
 Without --gt and --lq, the set is the options' first validation set. The options file is read, not run.
+Of several teachers (the section teachers) --teacher names the one to measure.
 The exit code is 0 if nothing is wrong or no figure is published, 1 if the figure is not the published one, and 2 if
 something cannot be read.
 """
 VERIFY_EXAMPLES = """\
 srkd teacher verify -opt options/distill_cl_l1.yml
 srkd teacher verify -opt options/distill_cl_l1.yml --gt datasets/Set14/HR --lq datasets/Set14/LR_bicubic/X2
+# one of several teachers
+srkd teacher verify -opt options/several.yml --teacher edsr
 """
 CONVERT_HELP = """\
 Convert EDSR's official weights (.pt) to BasicSR's format (.pth), or back, or say what network a file is of.
@@ -41,8 +44,14 @@ def add_arguments(parser: Parser) -> None:
     commands = add_commands(parser, about, "srkd teacher verify -opt options/distill_cl_l1.yml")
     verify = add_command(commands, "verify", _verify, "is it the published network?", VERIFY_HELP, VERIFY_EXAMPLES)
     verify.add_argument(
-        "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file with network_t"
+        "-opt",
+        aliases=("--opt",),
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="options file with network_t or teachers",
     )
+    verify.add_argument("--teacher", metavar="NAME", help="which of the options' teachers, where they have several")
     verify.add_argument("--gt", aliases=("--hr",), type=Path, metavar="PATH", help="folder or LMDB of HR images")
     verify.add_argument("--lq", aliases=("--lr",), type=Path, metavar="PATH", help="folder or LMDB of LR images")
     verify.add_argument(
@@ -71,8 +80,11 @@ def _verify(args: argparse.Namespace) -> int:
     import torch
 
     from srkd_plugin.evaluate.verify_teacher import ValidationSet, read_options, validation_set, verify_teacher
+    from srkd_plugin.options import reader
+    from srkd_plugin.options.teachers import choose_teacher
 
-    opt = read_options(args.opt)
+    given = read_options(args.opt)
+    opt = choose_teacher(given, reader.read_plugin_sections(given).teachers, args.teacher)
     pairs = ValidationSet(args.gt, args.lq) if args.gt is not None else validation_set(opt)
     template = pairs.filename_tmpl if args.filename_tmpl is None else args.filename_tmpl
     where = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -70,7 +70,7 @@ def with_one_teacher(opt: Mapping[str, Any], name: str, teacher: ListedTeacher) 
         "network_t": teacher.network_t,
         "teacher": teacher_section,
         "path": {**path, **given},
-        "datasets": {**opt["datasets"], "train": train},
+        "datasets": {**(opt.get("datasets") or {}), **({"train": train} if train else {})},
     }
 
 

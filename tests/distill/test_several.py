@@ -1,6 +1,7 @@
 """Several teachers, live and cached: what the student learns from, what is checked, described, resumed and refused."""
 
 import copy
+import logging
 import random
 import re
 import shutil
@@ -228,6 +229,55 @@ def test_a_student_is_cut_from_the_first_teacher(opt, tmp_path):
     assert torch.equal(tiny.model(opt, tmp_path).net_g.conv_first.weight, weights["conv_first.weight"][:8])
 
 
+@pytest.mark.parametrize(
+    ("combine", "said"),
+    [
+        ("mean", "2 teachers are combined (teacher.combine: mean), their weighted mean: first 1, second 3."),
+        (
+            "nearest_gt",
+            "2 teachers are combined (teacher.combine: nearest_gt), each pixel is that of the one nearest to GT: "
+            "first, second.",
+        ),
+    ],
+)
+def test_the_log_says_once_how_they_are_combined(opt, tmp_path, caplog, combine, said):
+    opt["teacher"] = {"combine": combine}
+    if combine == "mean":
+        opt["teachers"]["second"]["weight"] = 3.0
+    logger = logging.getLogger("basicsr")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger="basicsr"):
+        run_checks.check(tiny.parsed(copy.deepcopy(opt), tmp_path))
+        assert not caplog.messages
+        tiny.model(opt, tmp_path)
+    logger.removeHandler(caplog.handler)
+    assert caplog.messages.count(said) == 1
+
+
+def test_one_of_them_is_measured(opt, tmp_path, capsys):
+    file = str(tiny.write_options(opt, tmp_path / "several.yml"))
+    assert main(["teacher", "verify", "-opt", file]) == 2
+    assert capsys.readouterr().err == (
+        "error: --teacher is missing: the options have several teachers. Name one of: first, second.\n"
+    )
+    section = opt["teachers"]["second"]
+    path = {**opt["path"], "pretrain_network_t": section["pretrain_network_t"], "param_key_t": "params_ema"}
+    alone = {**opt, "network_t": section["network_t"], "path": path}
+    del alone["teachers"]
+    one = str(tiny.write_options(alone, tmp_path / "one.yml"))
+    printed = []
+    for arguments in ([file, "--teacher", "second"], [file, "--teacher", "first"], [one]):
+        assert main(["teacher", "verify", "--device", "cpu", "-opt", *arguments]) in (0, 1)  # random weights
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[2] != printed[1]
+    folders = [opt["datasets"]["val"]["dataroot_gt"], opt["datasets"]["val"]["dataroot_lq"]]
+    del opt["datasets"]
+    bare = str(tiny.write_options(opt, tmp_path / "bare.yml"))
+    given = ["--teacher", "second", "--gt", folders[0], "--lq", folders[1], "--device", "cpu"]
+    assert main(["teacher", "verify", "-opt", bare, *given]) in (0, 1)
+    assert capsys.readouterr().out == printed[0]
+
+
 def test_the_run_is_described_teacher_by_teacher(opt, tmp_path, cache):
     with_caches(opt, first=cache)
     opt["teachers"]["second"]["weight"] = 3.0
@@ -302,7 +352,11 @@ BAD = [
     ("teacher", {"random_init": True}, "teacher.random_init = True: teachers describes every teacher of the run"),
     ("teacher", {"combine": "best"}, "teacher.combine = 'best': Input should be 'mean' or 'nearest_gt'"),
     ("train.samples", {"zoom_in": 1}, None),
-    ("train.distill_opt.fakd", TAPS, "fakd.taps.teacher = ['body.0']: 2 teachers gives the teacher's images, and not"),
+    (
+        "train.distill_opt.fakd",
+        TAPS,
+        "fakd.taps.teacher = ['body.0']: several teachers have no one feature map that a ",
+    ),
     (ONE, "c.lmdb", f"{ONE} = 'c.lmdb': teachers has 2, and each has a cache of its own. Write {{first: CACHE, second"),
     (ONE, {"frist": "c.lmdb"}, f"{ONE}.frist = 'c.lmdb': teachers has no such teacher. Did you mean 'first'?"),
     (ONE, {"first": "c.lmdb"}, f"{ONE}.first = 'c.lmdb': there is no such folder"),

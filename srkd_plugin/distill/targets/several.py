@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional
 
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from srkd_plugin.distill.samples import keys_of_data
@@ -139,10 +140,16 @@ class SeveralTeachers(TargetSource):
         return found
 
     def build(self, device: torch.device) -> None:
-        """Build those that run."""
+        """Build those that run; say in the log how they are combined."""
         for name, source in self._each.items():
             with self._named(name):
                 source.build(device)
+        how = "each pixel is that of the one nearest to GT" if self._combine == "nearest_gt" else "their weighted mean"
+        weights = {name: f" {section.weight:g}" for name, section in self._sections.items()}
+        named = ", ".join(f"{name}{weights[name] if self._combine == 'mean' else ''}" for name in self._each)
+        get_root_logger().info(
+            f"{len(self._each)} teachers are combined (teacher.combine: {self._combine}), {how}: {named}."
+        )
 
     def example(self, lq: Tensor, gt: Tensor) -> dict[str, Any]:
         """GT, in place of each cache's images."""
@@ -172,6 +179,12 @@ class SeveralTeachers(TargetSource):
             weights = [section.weight for section in self._sections.values()]
             return Targets(mean_of(images, weights), {})
         return Targets(nearest_to(batch["gt"], images), {})
+
+    def set_taps(self, paths: Sequence[str], key: str) -> None:
+        """Refuse them: each teacher has feature maps of its own."""
+        problem = "several teachers have no one feature map that a term could compare with"
+        remedy = f"Name one of them in network_t in the place of {self.key}, or remove the term."
+        raise OptionsError(key, list(paths), problem, remedy)
 
     def teacher_network(self) -> nn.Module:
         """The network of the teacher that is named first."""
