@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def add_arguments(parser: Parser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        facts, notes = _look(args.opt, args.root.absolute(), args.auto_resume, args.imports)
+        # what a module of the user's or a library prints would be in the way of whoever reads the JSON
+        with redirect_stdout(sys.stderr) if args.json else nullcontext():
+            facts, notes = _look(args.opt, args.root.absolute(), args.auto_resume, args.imports)
     except OptionsError as error:
         if args.json:
             parts = {"key": error.key, "problem": error.problem, "remedy": error.remedy, "text": str(error)}

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from basicsr.losses import build_loss
+from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
+from srkd_plugin.options.registered_names import find_name
 from srkd_plugin.utils.building import build_section, first_line
 
 NO_IMAGES = ("weight", "weights", "mask", "target_is_real")
@@ -109,4 +111,5 @@ def build_described_loss(key: str, section: Mapping[str, Any]) -> nn.Module:
     Raises:
         OptionsError: It cannot be built from these arguments.
     """
-    return build_section(build_loss, key, section)
+    name = find_name(LOSS_REGISTRY, key, section)
+    return build_section(lambda own: build_loss({**own, "type": name}), key, section)

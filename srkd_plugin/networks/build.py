@@ -9,7 +9,7 @@ from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from srkd_plugin.options.registered_names import find_class
+from srkd_plugin.options.registered_names import find_name
 from srkd_plugin.utils.building import build_section
 
 
@@ -23,8 +23,8 @@ def build_described(key: str, section: Mapping[str, Any]) -> nn.Module:
     Raises:
         OptionsError: No such architecture is registered, or it cannot be built from these arguments.
     """
-    find_class(ARCH_REGISTRY, key, section)
-    return build_section(build_network, key, section)
+    name = find_name(ARCH_REGISTRY, key, section)
+    return build_section(lambda own: build_network({**own, "type": name}), key, section)
 
 
 def describe_network(key: str, section: Mapping[str, Any], weights: Any) -> dict[str, Any]:

@@ -46,12 +46,26 @@ def find_class(names: Any, key: str, section: Any) -> Any:
     Raises:
         OptionsError: There is no such section, or nothing of that name.
     """
+    return names.get(find_name(names, key, section))
+
+
+def find_name(names: Any, key: str, section: Any) -> str:
+    """Find the name in the registry itself; ``Registry.get`` prints a line where that has a suffix.
+
+    Args:
+        names: See :func:`find_class`.
+        key: See there.
+        section: See there.
+
+    Raises:
+        OptionsError: As there.
+    """
     if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
         value = section.get("type", MISSING) if isinstance(section, Mapping) else section
         raise OptionsError(f"{key}.type", value, "a registered name is expected", f"Give {key} a type.")
     name = section["type"]
     for candidate in (name, f"{name}_basicsr"):  # BasicSR's Registry.get tries both
         if candidate in names:
-            return names.get(candidate)
+            return candidate
     remedy = f"{nearest(name, names.keys())} {OF_ONES_OWN}"
     raise OptionsError(f"{key}.type", name, "nothing is registered under this name", remedy)

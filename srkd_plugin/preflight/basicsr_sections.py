@@ -58,18 +58,28 @@ def _try_optimizer_and_scheduler(train: Mapping[str, Any]) -> None:
     model = StockModel.__new__(StockModel)
     model.opt = {"train": copy.deepcopy(dict(train))}
     model.optimizers, model.schedulers = [], []
-    arguments = dict(model.opt["train"]["optim_g"])
-    kind = arguments.pop("type")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model.optimizers.append(model.get_optimizer(kind, [torch.zeros(1, requires_grad=True)], **arguments))
+            model.optimizers.append(make_optimizer(train, [torch.zeros(1, requires_grad=True)]))
         except Exception as error:
             raise _explained("train.optim_g", train["optim_g"], error) from error
         try:
             model.setup_schedulers()
         except Exception as error:
             raise _explained("train.scheduler", train["scheduler"], error) from error
+
+
+def make_optimizer(train: Mapping[str, Any], parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Let BasicSR make the optimizer that ``train.optim_g`` describes.
+
+    Args:
+        train: ``train`` of the options; stays as it is.
+        parameters: What it is made for.
+    """
+    arguments = copy.deepcopy(dict(train["optim_g"]))
+    kind = arguments.pop("type")
+    return StockModel.get_optimizer(StockModel.__new__(StockModel), kind, parameters, **arguments)
 
 
 def _explained(key: str, section: Mapping[str, Any], error: Exception) -> OptionsError:

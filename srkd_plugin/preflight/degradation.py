@@ -17,7 +17,7 @@ from srkd_plugin.errors import MISSING, InputError, OptionsError
 from srkd_plugin.images.find_pairs import pairs_of_section
 from srkd_plugin.images.pairs import GT
 from srkd_plugin.options.degradation_sections import SIDE, Degradation, Kernels, OfRealESRGAN, missing_key
-from srkd_plugin.options.registered_names import find_class
+from srkd_plugin.options.registered_names import find_class, find_name
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.options.validate import check_section
 from srkd_plugin.preflight.image_pairs import FoundPairs
@@ -136,7 +136,7 @@ def find_gt(section: Mapping[str, Any]) -> FoundPairs:
             raise OptionsError(f"{KEY}.meta_info", MISSING, problem, remedy)
     try:
         images = pairs_of_section(KEY, alike)
-        return FoundPairs(images, min(images.sizes(GT), key=min))
+        return FoundPairs(images, min(images.sizes(GT), key=min), gt_alone=True)
     except InputError as error:
         key = error.key.replace("meta_info_file", "meta_info").replace("dataroot_lq", "dataroot_gt")
         raise OptionsError(key, error.value, error.problem, error.remedy) from error
@@ -150,9 +150,10 @@ def try_degradation(options: RunOptions) -> None:
     """
     opt = options.raw
     key, kind = f"{KEY}.type", opt["datasets"]["train"]["type"]
+    section = {**opt["datasets"]["train"], "type": find_name(registry.DATASET_REGISTRY, KEY, opt["datasets"]["train"])}
     with trial(), seeded((0,)):
         try:
-            train_set = build_dataset(copy.deepcopy(dict(opt["datasets"]["train"])))
+            train_set = build_dataset(copy.deepcopy(section))
             batch = default_collate([train_set[index] for index in (0, len(train_set) - 1)])
         except Exception as error:  # whatever a data set raises
             problem = f"its images cannot be had ({first_line(error)})"

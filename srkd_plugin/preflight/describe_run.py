@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from basicsr.utils import registry
 
+from srkd_plugin.distill.history import updates
 from srkd_plugin.distill.targets.find import find_source
 from srkd_plugin.errors import MISSING
 from srkd_plugin.networks.build import describe_network
@@ -18,6 +19,7 @@ from srkd_plugin.options.registered_names import find_class, makes_lq
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import run_checks
 from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.checkpoint_size import pool_pairs
 from srkd_plugin.preflight.image_pairs import FoundPairs
 from srkd_plugin.preflight.opened_by import opened_by
 from srkd_plugin.preflight.output_names import check_output_names
@@ -31,8 +33,6 @@ VALUE_RANGE = (
     "divided by 255 if its loss does not depend on the range (ratios, cosines, affinities), and stays as it is if its "
     "loss grows with the images as L1 does"
 )
-BYTES = 4
-"""Size of one parameter."""
 
 
 def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,8 +66,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
         "warnings": warnings,
     }
     if options is not None:
-        disk = _disk(options, facts["student"]["parameters"])
-        facts.update(training=_training(options), terms=_terms(options), disk=disk)
+        facts.update(training=_training(options), terms=_terms(options), disk=_disk(options))
     return facts
 
 
@@ -85,12 +84,13 @@ def _data(phase: str, section: Mapping[str, Any], found: Optional[FoundPairs]) -
         "section": f"datasets.{phase}",
         "type": section["type"],
         "gt": section.get("dataroot_gt"),
-        "pairs": None if found is None else found.pairs,
+        "pairs": None if found is None or found.gt_alone else found.pairs,
+        "images": found.pairs if found is not None and found.gt_alone else None,
         "smallest_gt": None if found is None else list(found.smallest_gt),
     }
 
 
-def _training(options: RunOptions) -> dict[str, Any]:
+def _training(options: CheckedRun) -> dict[str, Any]:
     stock = options.stock
     return {
         "iterations": stock.train.total_iter,
@@ -106,23 +106,41 @@ def _training(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _also(options: RunOptions) -> list[str]:
+def _also(options: CheckedRun) -> list[str]:
     """What trains otherwise than a student of BasicSR's does, a line each."""
     lines, ours = [], options.ours
-    samples, quantize = ours.samples, ours.quantize
+    samples, quantize, history = ours.samples, ours.quantize, ours.history
     if makes_lq(options.raw):
         saved = "saved" if ours.train_set.exact_resume else "filled anew when the run is resumed"
-        lines.append(f"LQ: made of GT as RealESRNetModel does, drawn from a pool of {_pool(options)} pairs, {saved}")
+        lines.append(
+            f"LQ: made of GT as RealESRNetModel does, drawn from a pool of {pool_pairs(options)} pairs, {saved}"
+        )
+    if ours.student.init == "teacher_slice":
+        lines.append(f"student: starts as a slice of {_cut_from(ours)} (init: teacher_slice, by: {ours.student.by})")
     if ours.student.reparameterize:
         lines.append("student: 3x3 convolutions train as branches, and are saved as plain ones")
     if samples.adds_inputs:
         zoomed = f"{samples.zoom_in} zoomed-in blocks per image" if samples.zoom_in else ""
         lines.append(f"samples: {', '.join(filter(None, [zoomed, 'zoomed-out crops' if samples.zoom_out else '']))}")
+    if ours.eco.end_iter:
+        ramp = f"in the first {ours.eco.end_iter:,} iterations"
+        lines.append(f"ECO: {ramp} inputs and targets go from the teacher's images to the data set's pairs")
+    if options.reads_history:
+        times = len(updates(history, int(options.stock.train.total_iter)))
+        often = f"updated {times:,} times (every: {history.every}, keep: {history.keep:g})"
+        lines.append(f"history: an earlier student gives {1 + history.noised} images per input; it is {often}")
     if quantize is not None:
         freeze = "never" if quantize.freeze is None else f"after {quantize.freeze:,}"
         phases = f"ranges follow batches for {quantize.observe:,} iterations, scales stay {freeze}"
         lines.append(f"INT8: {phases}; checkpoints are Int8Student's, for srkd test and srkd export")
     return lines
+
+
+def _cut_from(ours: sections.PluginOptions) -> str:
+    other = ours.student.cut_from
+    if other is not None:
+        return other.pretrain_network_g or "a network with random weights"
+    return f"the teacher {next(iter(ours.teachers))}" if ours.teachers else "the teacher"
 
 
 def _terms(options: RunOptions) -> list[dict[str, Any]]:
@@ -158,28 +176,15 @@ def _when(term: sections.TermSection) -> str:
     return when if term.schedule is None else f"{when}, times {term.schedule}"
 
 
-def _disk(options: RunOptions, parameters: int) -> dict[str, int]:
-    """Bytes of the checkpoints, if all are kept: weights, with EMA's, and Adam's two moments; without connectors."""
-    stock = options.stock
-    copies = (2 if stock.train.ema_decay > 0 else 1) + 2
-    saves = int(stock.train.total_iter // stock.logger.save_checkpoint_freq) + 1
+def _disk(options: CheckedRun) -> dict[str, int]:
+    """Bytes of the checkpoints, if all are kept, and of the weights that are saved at the end beside them."""
+    stock, size = options.stock, options.size
+    saves = int(stock.train.total_iter // stock.logger.save_checkpoint_freq)
     root = Path(stock.path.experiments_root)
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    each = copies * parameters * BYTES + _pool_bytes(options)
-    return {"checkpoint": each, "checkpoints": saves, "needed": each * saves, "free": shutil.disk_usage(there).free}
-
-
-def _pool(options: RunOptions) -> int:
-    return int(options.raw.get("queue_size", 180))
-
-
-def _pool_bytes(options: RunOptions) -> int:
-    """What the training pair pools of all ranks add to a training state: 8 bits a value, but for sharpened GT."""
-    if not makes_lq(options.raw) or not options.ours.train_set.exact_resume:
-        return 0
-    lq, gt = options.lq_shape[1], options.stock.train_set.gt_size
-    pair = 3 * (lq * lq + gt * gt * (BYTES if options.raw["gt_usm"] else 1))
-    return _pool(options) * pair * options.stock.run.world_size
+    needed = size.both * saves + size.student
+    free = shutil.disk_usage(there).free
+    return {"checkpoint": size.both, "checkpoints": saves, "latest": size.student, "needed": needed, "free": free}
 
 
 def _folder(opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,8 +217,10 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         text += _training_lines(facts)
     for found in facts["data"]:
         h, w = found["smallest_gt"] or ("?", "?")
-        count = "not looked into" if found["pairs"] is None else f"{found['pairs']:,} pairs, smallest GT seen {h}x{w}"
-        text.append(f"{found['section']}: {count} ({found['gt']})")
+        counts = [
+            f"{found[of]:,} {of}, smallest GT seen {h}x{w}" for of in ("pairs", "images") if found[of] is not None
+        ]
+        text.append(f"{found['section']}: {''.join(counts) or 'not looked into'} ({found['gt']})")
     return [*text, *_folder_lines(facts), *(f"warning: {warning}" for warning in facts["warnings"])]
 
 
@@ -248,8 +255,9 @@ def _training_lines(facts: Mapping[str, Any]) -> list[str]:
         text.append(f"value range: {VALUE_RANGE}")
     short = " MORE THAN IS FREE" if disk["needed"] > disk["free"] else ""
     text.append(
-        f"disk: {disk['checkpoints']} checkpoints of about {readable_size(disk['checkpoint'])} are "
-        f"{readable_size(disk['needed'])}, {readable_size(disk['free'])} are free{short}"
+        f"disk: {disk['checkpoints']} checkpoints of about {readable_size(disk['checkpoint'])}, and "
+        f"{readable_size(disk['latest'])} at the end, are {readable_size(disk['needed'])}, "
+        f"{readable_size(disk['free'])} are free{short}"
     )
     return text
 

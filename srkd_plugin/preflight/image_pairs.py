@@ -23,6 +23,8 @@ class FoundPairs:
     images: ImagePairs
     smallest_gt: Size
     """Height and width of the GT image with the shortest side."""
+    gt_alone: bool = False
+    """There are no LQ images: each GT image stands for both."""
 
     @property
     def pairs(self) -> int:

@@ -34,8 +34,11 @@ PROBE_SIZE = 16
 """Side of the LQ images that the networks are tried on, in pixels: a 40 M parameter teacher takes a second."""
 
 
-def check_networks(options: RunOptions) -> None:
+def check_networks(options: RunOptions) -> tuple[nn.Module, StepLosses]:
     """Build everything, and run one small batch through it; the random state is left as it was.
+
+    Returns:
+        The student as it trains, and its terms with their connectors, to be looked at.
 
     Raises:
         OptionsError: A network or a term cannot be built, or does not fit the others.
@@ -65,6 +68,7 @@ def check_networks(options: RunOptions) -> None:
         student.train()
         _run_small_batches(options, step_losses, student, trained_at)
     options.warn(downloads)
+    return student, step_losses
 
 
 def _goes_on(opt: Mapping[str, Any]) -> bool:

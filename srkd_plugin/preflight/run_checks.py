@@ -21,6 +21,7 @@ from srkd_plugin.parallel.cuda import has_cuda
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.accumulation import check_accumulation, images_needed
 from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.checkpoint_size import checkpoint_size
 from srkd_plugin.preflight.degradation import check_degradation_keys, try_degradation
 from srkd_plugin.preflight.eco import check_eco
 from srkd_plugin.preflight.networks import check_networks
@@ -82,9 +83,11 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
         try_degradation(options)
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
-    check_networks(options)
+    student, step_losses = check_networks(options)
     check_quantize(options)
-    return CheckedRun.of(options, data)
+    reads_history = step_losses.reads("history")
+    size = checkpoint_size(options, student, step_losses.connectors, reads_history)
+    return CheckedRun.of(options, data=data, size=size, reads_history=reads_history)
 
 
 def _losses(opt: Mapping[str, Any]) -> list[tuple[str, Any]]:

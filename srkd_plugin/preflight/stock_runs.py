@@ -17,6 +17,7 @@ from srkd_plugin.options.registered_names import OF_ONES_OWN, find_class
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight import basicsr_sections
 from srkd_plugin.preflight.checked_run import CheckedRun
+from srkd_plugin.preflight.checkpoint_size import checkpoint_size
 from srkd_plugin.preflight.losses import check_losses
 from srkd_plugin.preflight.networks import PROBE_SIZE, check_student_weights, trial
 from srkd_plugin.preflight.registered_classes import check_registered
@@ -52,7 +53,9 @@ def check_stock_run(opt: Mapping[str, Any]) -> CheckedRun:
     data = basicsr_sections.check_datasets(options)
     if opt["model_type"] == KNOWN_MODEL:
         _check_losses_and_student(options)
-    return CheckedRun.of(options, data)
+    with trial():
+        size = checkpoint_size(options, build_described("network_g", opt["network_g"]))
+    return CheckedRun.of(options, data=data, size=size)
 
 
 def _check_losses_and_student(options: RunOptions) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import realesr
 import tiny
 
 from srkd_plugin.cli.main import main
@@ -45,7 +46,7 @@ def test_a_good_file(look, data, teacher_file, tmp_path):
         "it goes on there after iteration 20",
         "an options file is code",
         "is divided by 255 if its loss does not depend on the range",
-        "disk: 3 checkpoints of about 72.5 kB are 217.5 kB, ",
+        "disk: 2 checkpoints of about ",
     ):
         assert part in printed.out
 
@@ -54,7 +55,27 @@ def test_facts_as_json(look, data, teacher_file):
     code, printed = look(tiny.distill_options(data, teacher_file), "--json")
     facts = json.loads(printed.out)
     assert (code, facts["teacher"]["parameters"], facts["of_this_plugin"]) == (0, 12435, True)
-    assert facts["disk"]["checkpoint"] == 4 * 4 * facts["student"]["parameters"]  # weights, EMA, Adam's two moments
+    assert facts["disk"]["checkpoint"] > 4 * 4 * facts["student"]["parameters"]  # weights, EMA, Adam's two moments
+
+
+def test_names_with_basicsrs_suffix_print_nothing(look, data, teacher_file):
+    opt = realesr.options(data, teacher_file)
+    opt["network_g"] = {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 1, "upscale": 2}
+    code, printed = look(opt)
+    assert code == 0 and printed.out.startswith("tiny_realesr: training, ") and printed.err == ""
+    assert "datasets.train: 6 images, smallest GT seen 48x40" in printed.out
+    assert "datasets.val: 6 pairs, " in printed.out
+    code, printed = look(opt, "--json")
+    train, val = json.loads(printed.out)["data"]
+    assert code == 0 and (train["pairs"], train["images"], val["pairs"], val["images"]) == (None, 6, 6, None)
+
+
+def test_json_is_all_that_stdout_has(look, data, teacher_file, tmp_path, monkeypatch):
+    (tmp_path / "chatty_module.py").write_text("print('hello')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, printed = look(tiny.distill_options(data, teacher_file), "--json", "--import", "chatty_module")
+    assert code == 0 and json.loads(printed.out)["name"] == "tiny_distill"
+    assert printed.err == "hello\n"
 
 
 def test_a_stock_file_says_that_nothing_is_ours(look, data):

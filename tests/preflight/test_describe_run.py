@@ -18,12 +18,26 @@ def test_what_trains_otherwise_is_a_line_each(data, teacher_file, tmp_path):
         opt["train"].update(train)
         file = tiny.write_options(opt, tmp_path / "o.yml")
         found = lines(describe({**parse_without_running(file, tmp_path, True), "auto_resume": False}))
-        return [line for line in found if line.startswith(("student: 3x3", "samples: ", "INT8: "))]
+        beginnings = ("student: 3x3", "student: starts", "samples: ", "ECO: ", "history: ", "INT8: ")
+        return [line for line in found if line.startswith(beginnings)]
 
     assert said({}, {}) == []
     assert said({"reparameterize": True}, {"samples": {"zoom_in": 2, "zoom_out": True}}) == [
         "student: 3x3 convolutions train as branches, and are saved as plain ones",
         "samples: 2 zoomed-in blocks per image, zoomed-out crops",
+    ]
+    past = {"type": "ContrastiveLoss", "negatives": "history"}
+    assert said(
+        {"init": "teacher_slice", "by": "magnitude"},
+        {"eco": {"end_iter": 3}, "history": {"every": [1, 2], "noised": 2}, "distill_opt": {"past": past}},
+    ) == [
+        "student: starts as a slice of the teacher (init: teacher_slice, by: magnitude)",
+        "ECO: in the first 3 iterations inputs and targets go from the teacher's images to the data set's pairs",
+        "history: an earlier student gives 3 images per input; it is updated 3 times (every: [1, 2], keep: 0.1)",
+    ]
+    other = {"network_g": dict(tiny.TEACHER), "pretrain_network_g": str(teacher_file)}
+    assert said({"init": "teacher_slice", "cut_from": other}, {}) == [
+        f"student: starts as a slice of {teacher_file} (init: teacher_slice, by: first)"
     ]
 
 
