@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from srkd_plugin.tables import plan, results, run_selection, runner, slurm
+    from srkd_plugin.tables import jobs, plan, results, run_selection, runner, slurm
     from srkd_plugin.tables.plots import draw_sheet
     from srkd_plugin.tables.report import write_report
 
@@ -99,9 +100,9 @@ def _run(args: argparse.Namespace) -> int:
     machine = runner.Runner(root, folder, _show, args.gpus, args.jobs, args.nproc, imports)
     if args.dry_run:
         machine.refuse_changed(wanted)
-        for one in wanted:
-            for command in machine.missing(one):
-                _show(" ".join(command))
+        for job in jobs.jobs_of(wanted, machine):
+            for command in job.commands(machine):
+                _show(shlex.join(command))
         return 0
     if args.submit:
         _require_slurm(args, table)

@@ -15,6 +15,7 @@ import yaml
 
 from srkd_plugin import __version__
 from srkd_plugin.report.source import Source
+from srkd_plugin.tables.options_files import OptionsFiles
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.results import FILES
 from srkd_plugin.tables.table_sections import TEACHER
@@ -130,9 +131,9 @@ def run_versions(log: str) -> Optional[str]:
 def hashes(source: Source) -> dict[str, str]:
     """sha256 of the table's file, of the options files that it names, and of stored results, by path."""
     table = source.table
-    folder = source.file.resolve().parent.parent
+    options = OptionsFiles(source.file)
     named = dict.fromkeys(file for file in [table.teacher.file, *(m.file for m in table.methods.values())] if file)
-    files = {str(source.file): source.file, **{name: folder / name for name in named}}
+    files = {str(source.file): source.file, **{name: file for name in named if (file := options.find(name))}}
     files.update({str(f / f"{name}.csv"): f / f"{name}.csv" for f in source.folders for name in FILES})
     return {name: sha256_of_file(file) for name, file in files.items() if file.is_file()}
 

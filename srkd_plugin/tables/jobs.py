@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Optional
 
 from srkd_plugin.errors import OptionsError
-from srkd_plugin.tables.plan import Run
+from srkd_plugin.tables.plan import Run, in_order
 from srkd_plugin.tables.runner import RunFailed, Runner
-from srkd_plugin.tables.table_sections import TEACHER
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,10 @@ class Job:
         """Whether what it leaves is on the disk."""
         return not machine.missing(self.run) if self.cache is None else (machine.root / self.cache).exists()
 
+    def commands(self, machine: Runner) -> list[list[str]]:
+        """The commands that it starts."""
+        return machine.missing(self.run) if self.cache is None else [machine.cache_command(self.run, self.cache)]
+
 
 def jobs_of(runs: Sequence[Run], machine: Runner) -> list[Job]:
     """The jobs that are not done, each behind those that it comes after.
@@ -57,7 +60,7 @@ def jobs_of(runs: Sequence[Run], machine: Runner) -> list[Job]:
         runs: The runs.
         machine: What knows which of them are done.
     """
-    left = sorted((run for run in runs if machine.missing(run)), key=lambda run: (run.stage, run.method != TEACHER))
+    left = in_order([run for run in runs if machine.missing(run)])
     jobs: dict[str, Job] = {}
     for run in left:
         for cache in run.caches:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from srkd_plugin.errors import MISSING, InputError
-from srkd_plugin.options import safe_yaml
+from srkd_plugin.options import reader, safe_yaml
 
 TRAINING_SECTIONS = ("train", "network_g", "datasets", "datasets.train")
 """What the options of a training must have for a table."""
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The content of a table's file or of an options file.
+    """The content of a table's file.
 
     Raises:
         OptionsError: It is not there, not YAML, has a key twice, or a tag that makes it a program.
@@ -52,6 +52,18 @@ def merge(base: Any, change: Any, key: str, replace_types: bool = True) -> Any:
     return merged
 
 
+def without_cache(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options without the teacher cache that they name: a table's images, or its teacher, are others."""
+    datasets = options.get("datasets")
+    if not isinstance(datasets, Mapping):
+        return options
+    section = datasets.get("train")
+    if not isinstance(section, Mapping) or "dataroot_teacher" not in section:
+        return options
+    bare = {name: value for name, value in section.items() if name != "dataroot_teacher"}
+    return {**options, "datasets": {**datasets, "train": bare}}
+
+
 def require_training(key: str, file: str, options: Mapping[str, Any]) -> None:
     """Refuse merged options that lack what a table needs of a training.
 
@@ -61,7 +73,7 @@ def require_training(key: str, file: str, options: Mapping[str, Any]) -> None:
         options: Merged options, with all that the table changes.
 
     Raises:
-        InputError: A section is missing, or ``ema_decay`` is no number.
+        InputError: A section or the path of a teacher cache is missing, or ``ema_decay`` is no number.
     """
     for path in TRAINING_SECTIONS:
         section: Any = options
@@ -70,6 +82,13 @@ def require_training(key: str, file: str, options: Mapping[str, Any]) -> None:
         if not isinstance(section, Mapping):
             problem = f"the options of this row, from {file}, must have this section"
             raise InputError(f"{key}: {path}", section, problem, "Name a training's file, and do not set it to ~.")
+    images = options["datasets"]["train"]
+    if reader.is_cache(images) and not images.get("dataroot_teacher"):
+        problem = f"{file} takes the teacher's images from a cache, and the one that it names is not this table's"
+        remedy = "Give the row cache: NAME, and the table caches: {NAME: [--with-images]}; or write a cache of yours "
+        remedy += "into set, or type: PairedImageDataset for a teacher that runs live."
+        where = f"{key}: datasets.train.dataroot_teacher"
+        raise InputError(where, images.get("dataroot_teacher", MISSING), problem, remedy)
     decay = options["train"].get("ema_decay", 0)
     if isinstance(decay, bool) or not isinstance(decay, (int, float)):
         raise InputError(f"{key}: train.ema_decay", decay, "a number is expected", "Write e.g. 0.999, or 0 for none.")

@@ -20,25 +20,25 @@
     sets:
       Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}
 
-Options files are named relative to the folder above the table's; :mod:`~srkd_plugin.tables.options_merge` says how what
-a table sets is merged into them.
+:mod:`~srkd_plugin.tables.options_files` says where options files are looked for, and
+:mod:`~srkd_plugin.tables.options_merge` how what a table sets is merged into them.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from pydantic import BaseModel
 
-from srkd_plugin.errors import InputError
+from srkd_plugin.errors import MISSING, InputError
 from srkd_plugin.options.registered_names import model_types
 from srkd_plugin.options.validate import check_section
-from srkd_plugin.tables.options_merge import merge, read_yaml, require_training
+from srkd_plugin.tables.options_files import OptionsFiles
+from srkd_plugin.tables.options_merge import merge, read_yaml, require_training, without_cache
 from srkd_plugin.tables.run_order import reads_of, stages
 from srkd_plugin.tables.table_names import NAMED, check_names
 from srkd_plugin.tables.table_sections import (
@@ -56,9 +56,11 @@ from srkd_plugin.utils.names import require_plain_name
 TEST_FILE = "test_student.yml"
 """The options file that every test run starts from."""
 NESTED: dict[str, type[BaseModel]] = {"methods": Method, "caches": Cache, "groups": Group, "sets": BenchmarkSet}
-
-OptionsFiles = Callable[[str], Mapping[str, Any]]
-"""Content of an options file by its name; it is the caller's to copy."""
+REQUIRED = {
+    "methods": ("row", "{none: {file: student_edsr_m.yml}}"),
+    "sets": ("test set", "{Set5: {dataroot_gt: datasets/Set5/HR, dataroot_lq: datasets/Set5/LR_bicubic/X2}}"),
+}
+"""Sections that must not be empty: what one of their entries is, and an example."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,10 @@ def read_table(file: Path) -> Table:
         nested["slurm"] = check_section(SlurmSection, "slurm", content["slurm"])
     for section, model in NESTED.items():
         rows = content.get(section, {})
+        if section in REQUIRED and rows in ({}, None):
+            what, example = REQUIRED[section]
+            problem = f"at least one {what} is needed"
+            raise InputError(section, content.get(section, MISSING), problem, f"Add e.g. {section}: {example}.")
         if not isinstance(rows, Mapping):
             raise InputError(section, rows, "a section of names is expected", f"See {file}.")
         for name in rows:
@@ -146,10 +152,9 @@ def plan_runs(table: Table, file: Path) -> list[Run]:
         file: The table's file.
 
     Raises:
-        InputError: An options file is not there.
+        InputError: An options file is not there, or what the table makes of it is no training.
     """
-    folder = file.resolve().parent.parent
-    options = functools.lru_cache(maxsize=None)(lambda name: read_yaml(folder / name))  # each file is read once
+    options = OptionsFiles(file)
     teacher = _teacher_run(table, options)
     runs = [teacher] if table.teacher.test else []
     for seed in sorted({seed for method in table.methods for seed in table.seeds_of(method)}):
@@ -168,6 +173,11 @@ def _in_stages(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, after=tuple(sorted(after[run.name])), stage=stage[run.name]) for run in runs]
 
 
+def in_order(runs: Sequence[Run]) -> list[Run]:
+    """The same runs in the order in which they are carried out: each behind those that it comes after."""
+    return sorted(runs, key=lambda run: (run.stage, run.method != TEACHER))
+
+
 def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
     """Where a training leaves its weights, below the working directory, and the key under which they are tested."""
     with_ema = train["train"].get("ema_decay", 0) > 0
@@ -177,9 +187,10 @@ def weights_of(train: Mapping[str, Any]) -> tuple[str, str]:
 def _teacher_run(table: Table, options: OptionsFiles) -> Run:
     row, name = table.teacher, f"{table.name}_{TEACHER}"
     if row.file is None:
-        network = row.network or options("teacher_edsr_l.yml")["network_g"]
+        network = row.network or options.read("teacher_edsr_l.yml", "teacher.network")["network_g"]
         return Run(TEACHER, row.seed, name, None, _test(table, options, name, network, (row.weights, row.param_key)))
-    train = merge(merge(options(row.file), table.common, "common"), row.set, "teacher.set")
+    template = without_cache(options.read(row.file, "teacher.file"))
+    train = merge(merge(template, table.common, "common"), row.set, "teacher.set")
     require_training(TEACHER, row.file, train)
     train.update(name=name, manual_seed=row.seed)
     return Run(TEACHER, row.seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)))
@@ -187,7 +198,7 @@ def _teacher_run(table: Table, options: OptionsFiles) -> Run:
 
 def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str, seed: int) -> Run:
     row, name = table.methods[method], f"{table.name}_{method}_s{seed}"
-    train = merge(options(row.file), table.common, "common")
+    train = merge(without_cache(options.read(row.file, f"methods.{method}.file")), table.common, "common")
     if "network_t" in train:
         weights, param_key = teacher.test["path"]["pretrain_network_g"], teacher.test["path"]["param_key_g"]
         path = {"pretrain_network_t": weights, "param_key_t": param_key}
@@ -238,7 +249,7 @@ def _test(
     network: Mapping[str, Any],
     weights: tuple[Optional[str], Optional[str]],
 ) -> dict[str, Any]:
-    test = copy.deepcopy(dict(options(TEST_FILE)))
+    test = copy.deepcopy(dict(options.read(TEST_FILE, "the tests' options file")))
     test.update(name=f"{name}_test", network_g=dict(network))
     if "num_gpu" in table.common:
         test["num_gpu"] = table.common["num_gpu"]

@@ -20,9 +20,8 @@ import yaml
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.overview import DONE, ENDED, FAILED, TRAINS
-from srkd_plugin.tables.plan import Run
+from srkd_plugin.tables.plan import Run, in_order
 from srkd_plugin.tables.side_by_side import for_each
-from srkd_plugin.tables.table_sections import TEACHER
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
 from srkd_plugin.utils.user_modules import FLAG
@@ -91,7 +90,7 @@ class Runner:
         with ThreadPoolExecutor(max(self._free.qsize(), 1)) as pool:
             try:
                 # a run is submitted after those that it waits for, so that they never wait for a thread that it has
-                for run in sorted(runs, key=lambda run: (run.stage, run.method != TEACHER)):
+                for run in in_order(runs):
                     before = [under_way[name] for name in run.after if name in under_way]
                     under_way[run.name] = pool.submit(self._carry_out_after, before, run)
                 for done in under_way.values():
@@ -161,13 +160,17 @@ class Runner:
             self._write_options(run)
             self._make_cache(run, cache)
 
-    def _make_cache(self, run: Run, cache: str) -> None:
+    def cache_command(self, run: Run, cache: str) -> list[str]:
+        """The command that makes one of a run's ``caches``, relative to the root."""
         options = os.path.relpath(self._options_file(run.name), self.root)
         command = ["python", *CACHE_MAKE, "-opt", options, "--out", cache, *run.caches[cache], *self._import_flags()]
+        return [*command, *run.cache_flags]
+
+    def _make_cache(self, run: Run, cache: str) -> None:
         log, gpu = self._cache_log(cache), self._free.get()
         try:
             self._doing(run, f"makes {cache}", log)
-            self._call([*command, *run.cache_flags], log, gpu)
+            self._call(self.cache_command(run, cache), log, gpu)
         finally:
             self._free.put(gpu)
 

@@ -193,11 +193,25 @@ def test_rows_that_cannot_start_from_each_other(write, rows, says):
         ("caches", {"plain": "--with-images"}, "caches.plain = '--with-images': a section of keys is expected"),
         ("caches", {"p": {"shards": 2}, "p_1of2": []}, "caches = 'p_1of2': .*t[a-z_]*/cache_p_1of2.lmdb, where p is"),
         ("caches", {"plain": ["-opt=x"]}, "caches.plain = '-opt=x': the table says itself"),
+        ("sets", {}, "sets = {}: at least one test set is needed. Add e.g. sets: {Set5: {dataroot_gt: "),
+        ("sets", None, "sets = None: at least one test set is needed"),
+        (
+            "methods",
+            {},
+            "methods = {}: at least one row is needed. Add e.g. methods: {none: {file: student_edsr_m.yml}}",
+        ),
     ],
 )
 def test_what_is_refused(write, path, value, says):
     with pytest.raises(OptionsError, match=says):
         plan.read_table(write(changed(path, value)))
+
+
+def test_a_table_without_a_test_set(write):
+    with pytest.raises(
+        OptionsError, match=r"^sets is missing: at least one test set is needed. Add e.g. sets: {Set5: "
+    ):
+        plan.read_table(write({key: value for key, value in MINIMAL.items() if key != "sets"}))
 
 
 def changed(path, value):
@@ -272,7 +286,7 @@ def test_a_file_that_is_not_there_is_named(write, tmp_path):
     content = copy.deepcopy(MINIMAL)
     content["methods"]["none"]["file"] = "gone.yml"
     file = write(content)
-    with pytest.raises(OptionsError, match=r"gone.yml.*cannot be read"):
+    with pytest.raises(OptionsError, match=r"methods.none.file = 'gone.yml': there is no such file"):
         plan.plan_runs(plan.read_table(file), file)
 
 
