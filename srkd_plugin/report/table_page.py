@@ -134,6 +134,7 @@ def _groups(source: Source, figures: Json, psnr: PsnrTable) -> list[dict[str, An
             {
                 "name": name,
                 "label": table.label_of(name),
+                "over": None if (other := table.other_baseline_of(name)) is None else table.label_of(other),
                 "seeds": 0 if name == BICUBIC else max(len(psnr.seeds(name, s)) for s in sets),
                 "parameters": parameters.get(name),
                 "cells": [_cell(figures, psnr, name, s) for s in sets],

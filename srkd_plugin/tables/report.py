@@ -17,8 +17,8 @@ from srkd_plugin.utils.files import write_atomically, write_json
 
 NOTE = (
     "PSNR in dB, Y channel, mean over images and seeds (in brackets the standard deviation over the seeds); below it "
-    "the paired difference to the row's baseline with its 95 % intervals over seeds | over images (Student's t). Bold: "
-    "both leave zero out."
+    "the paired difference to the row's baseline, of the seeds that both have, with its 95 % intervals over seeds | "
+    "over images (Student's t). Bold: both leave zero out. A row without a difference is a baseline itself."
 )
 TIMES_NOTE = (
     "How soon a method has the PSNR that its baseline of the same seed ends with, by the validations during training "
@@ -99,8 +99,14 @@ def _group(table: Table, results: Results, psnr: PsnrTable, rows: Sequence[str],
         seeds = len(psnr.seeds(name, sets[0]))
         count = f"{parameters[name]:,d}" if name in parameters else ""
         cells = [_cell(psnr, name, s, _difference(table, psnr, name, s)) for s in sets]
-        lines.append([table.label_of(name), seeds if count else "", count, *cells])
+        lines.append([_label(table, name), seeds if count else "", count, *cells])
     return md.table(["", "seeds", "parameters", *sets], lines)
+
+
+def _label(table: Table, name: str) -> str:
+    """What a row is called, and what it is compared with, where that is not the table's baseline."""
+    label, other = md.escaped(table.label_of(name)), table.other_baseline_of(name)
+    return md.Markdown(label if other is None else f"{label}<br>over: {md.escaped(table.label_of(other))}")
 
 
 def _difference(table: Table, psnr: PsnrTable, name: str, test_set: str) -> Optional[Difference]:

@@ -141,6 +141,11 @@ class Table(_Section):
         """What a method is compared with."""
         return self.methods[method].baseline or self.baseline
 
+    def other_baseline_of(self, method: str) -> Optional[str]:
+        """What a method is compared with, where that is not the table's baseline; None where it is, or is itself."""
+        baseline = self.baseline_of(method) if method in self.methods else self.baseline
+        return None if baseline in (method, self.baseline) else baseline
+
     def slurm_of(self, row: str) -> SlurmSection:
         """What the jobs of a row, or of the teacher, ask SLURM for.
 

@@ -265,7 +265,7 @@ if beside.exists():  # how many are made at the same time: each waits for the ot
 out.mkdir(parents=True)
 note("end " + shard)
 """
-"""In place of ours, which -m finds first in the working directory: srkd cache make, for shards."""
+"""Stands in for ours, which -m finds first in the working directory: srkd cache make, for shards."""
 IN_SHARDS = {
     **CONTENT,
     "seeds": [0],
