@@ -46,7 +46,7 @@ class Job:
 
     def is_done(self, machine: Runner) -> bool:
         """Whether what it leaves is on the disk."""
-        return not machine.missing(self.run) if self.cache is None else (machine.root / self.cache).exists()
+        return not machine.missing(self.run) if self.cache is None else machine.has_cache(self.run, self.cache)
 
     def commands(self, machine: Runner) -> list[list[str]]:
         """The commands that it starts."""
@@ -64,7 +64,7 @@ def jobs_of(runs: Sequence[Run], machine: Runner) -> list[Job]:
     jobs: dict[str, Job] = {}
     for run in left:
         for cache in run.caches:
-            if cache not in jobs and not (machine.root / cache).exists():
+            if cache not in jobs and not machine.has_cache(run, cache):
                 readers = [set(other.after) for other in left if cache in other.caches]
                 # what all its readers come after: the teacher's run, and not the row that one of them starts from
                 jobs[cache] = Job(cache, run, cache, _open(set.intersection(*readers), jobs))

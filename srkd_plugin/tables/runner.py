@@ -22,6 +22,8 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.tables.overview import DONE, ENDED, FAILED, TRAINS
 from srkd_plugin.tables.plan import Run, in_order
 from srkd_plugin.tables.side_by_side import for_each
+from srkd_plugin.teacher_cache.info import ZOOM_KINDS
+from srkd_plugin.training.stop_signals import sigterm_as_interrupt
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
 from srkd_plugin.utils.user_modules import FLAG
@@ -82,7 +84,7 @@ class Runner:
             RunFailed: A run failed; those beside it have been ended, and can be resumed.
         """
         self.refuse_changed(runs)
-        with owned("table", self.folder):
+        with owned("table", self.folder), sigterm_as_interrupt():
             self._run_all(runs)
 
     def _run_all(self, runs: Sequence[Run]) -> None:
@@ -116,7 +118,7 @@ class Runner:
     def _make_caches(self, run: Run) -> None:
         """Make what is missing of a run's caches and shards, as many at a time as runs."""
         with self._caches:
-            missing = [cache for cache in run.caches if not (self.root / cache).exists()]
+            missing = [cache for cache in run.caches if not self.has_cache(run, cache)]
             if missing:
                 self._write_options(run)  # once: threads must not write one file at the same time
             failed = for_each(missing, partial(self._make_cache, run), len(self.gpus) or self.jobs)
@@ -156,9 +158,14 @@ class Runner:
         Raises:
             RunFailed: The command failed; what is done of the cache is kept.
         """
-        if not (self.root / cache).exists():
+        if not self.has_cache(run, cache):
             self._write_options(run)
             self._make_cache(run, cache)
+
+    def has_cache(self, run: Run, cache: str) -> bool:
+        """Whether one of a run's ``caches`` is there, with all that its flags ask for."""
+        asked = [kind for kind in ZOOM_KINDS if f"--{kind.replace('_', '-')}" in run.cache_flags]
+        return all((self.root / cache / inside).exists() for inside in ("", *asked))
 
     def cache_command(self, run: Run, cache: str) -> list[str]:
         """The command that makes one of a run's ``caches``, relative to the root."""

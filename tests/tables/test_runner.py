@@ -3,9 +3,12 @@
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -92,6 +95,45 @@ def test_a_record_has_the_images_the_curve_and_bicubic(root):
     assert record["seconds"] > 0
     assert record["cpu_seconds"] >= 0.1
     assert record["cache_cpu_seconds"] == 0
+
+
+ENDED_FROM_OUTSIDE = """
+import sys
+from pathlib import Path
+from srkd_plugin.tables import plan, runner
+root = Path(sys.argv[1])
+file = root / "options/tables/t.yml"
+runner.Runner(root, root / "tables/t", print).run_all(plan.plan_runs(plan.read_table(file), file))
+"""
+
+
+def test_sigterm_ends_the_training_that_is_under_way_too(root):
+    """What is left of it would go on beside the one that the same command starts, and its CPU time would be lost."""
+    (root / "basicsr/train.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(300)\n"
+    )
+    make(root)
+    command = [sys.executable, "-c", ENDED_FROM_OUTSIDE, str(root)]
+    process = subprocess.Popen(command, cwd=root, env=tiny.child_environment(), stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not ((root / "pid").exists() and (root / "pid").read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    child = int((root / "pid").read_text())
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in error
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert "exit code -15 after" in (root / "tables/t/logs/t_teacher_train.txt").read_text()
+
+
+def test_a_cache_is_there_when_all_that_its_flags_ask_for_is(root):
+    machine, runs = make(root)
+    run = replace(runs[1], cache_flags=["--with-images", "--zoom-in", "2", "--zoom-out"])
+    for folder, is_there in (("c.lmdb", False), ("c.lmdb/zoom_in", False), ("c.lmdb/zoom_out", True)):
+        (root / folder).mkdir()
+        assert machine.has_cache(run, "c.lmdb") is is_there
+    assert machine.has_cache(runs[1], "c.lmdb")
 
 
 def test_a_failure_names_the_command_and_the_next_start_goes_on_there(root):
