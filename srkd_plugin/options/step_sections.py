@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 
 from srkd_plugin.options.section import Section
 
+ZoomKind = Literal["zoom_in", "zoom_out"]
+"""Inputs that a step may have beside its batch, by the key of ``train.samples`` that asks for them."""
+
 
 class AugmentSection(Section):
     """``train.samples.augment``: how often a zoomed-in input is augmented; undone on the student's output."""
@@ -38,7 +41,7 @@ class SamplesSection(Section):
     """Augmentations of the zoomed-in inputs."""
 
     @property
-    def kinds(self) -> tuple[Literal["zoom_in", "zoom_out"], ...]:
+    def kinds(self) -> tuple[ZoomKind, ...]:
         """The kinds of inputs that a step has beside its batch."""
         return (*(("zoom_in",) if self.zoom_in else ()), *(("zoom_out",) if self.zoom_out else ()))
 

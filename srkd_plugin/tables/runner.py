@@ -22,7 +22,7 @@ from srkd_plugin.errors import InputError
 from srkd_plugin.tables.overview import DONE, ENDED, FAILED, TRAINS
 from srkd_plugin.tables.plan import Run, in_order
 from srkd_plugin.tables.side_by_side import for_each
-from srkd_plugin.teacher_cache.info import ZOOM_KINDS
+from srkd_plugin.teacher_cache.info import ZOOM_FLAGS
 from srkd_plugin.training.stop_signals import sigterm_as_interrupt
 from srkd_plugin.utils.files import read_json, write_atomically, write_json
 from srkd_plugin.utils.owner import owned
@@ -164,7 +164,7 @@ class Runner:
 
     def has_cache(self, run: Run, cache: str) -> bool:
         """Whether one of a run's ``caches`` is there, with all that its flags ask for."""
-        asked = [kind for kind in ZOOM_KINDS if f"--{kind.replace('_', '-')}" in run.cache_flags]
+        asked = [kind for kind, flag in ZOOM_FLAGS.items() if flag in run.cache_flags]
         return all((self.root / cache / inside).exists() for inside in ("", *asked))
 
     def cache_command(self, run: Run, cache: str) -> list[str]:

@@ -8,11 +8,13 @@ from typing import Any, Literal, Optional
 from pydantic import BaseModel, ConfigDict, Field
 
 from srkd_plugin.errors import printable
+from srkd_plugin.options.step_sections import ZoomKind
 from srkd_plugin.teacher_cache.encoding import StorageName
 
-ZoomKind = Literal["zoom_in", "zoom_out"]
 ZOOM_KINDS: tuple[ZoomKind, ...] = ("zoom_in", "zoom_out")
 """Also the names of the folders of such caches, inside of the cache of LR that they belong to."""
+ZOOM_FLAGS: dict[ZoomKind, str] = {"zoom_in": "--zoom-in", "zoom_out": "--zoom-out"}
+"""Flags of ``srkd cache make`` that ask for them."""
 HERE = ("in the cache", "here")
 """How a cache, and what it should be, are called where they differ."""
 

@@ -81,14 +81,13 @@ def check_cache(opt: Mapping[str, Any], ours: PluginOptions, folders: Folders, i
     """
     source = PairSource(images, opt["scale"], opt["datasets"]["train"].get("color"))
     cache = OpenCache(OPTION, folders)
-    zooms = [zoomed for kind in ours.samples.kinds if (zoomed := cache.zoomed(kind)) is not None]
     different = differences(cache.info.teacher, teacher_identity(ours))
     different += differences(cache.info.source, source.identity())
     if different:
         problem = f"it is the cache of something else: {'; '.join(different)}"
         remedy = "Name the teacher and the sets that it was made of, or make another with srkd cache make."
         raise OptionsError(OPTION, str(cache), problem, remedy)
-    for each in (cache, *zooms):
+    for each in (cache, *cache.all_zoomed(ours.samples.kinds)):
         each.require_keys(source.keys)
         indices = [index for index, key in enumerate(source.keys) if kinds_of(each.info, key)]
         _check_values(each, [source.keys[index] for index in indices])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.images.listing import named
+from srkd_plugin.options.step_sections import ZoomKind
 from srkd_plugin.teacher_cache.entry_kinds import KINDS, kinds_of
-from srkd_plugin.teacher_cache.info import CacheInfo, ZoomKind
+from srkd_plugin.teacher_cache.info import CacheInfo
 from srkd_plugin.teacher_cache.store import CacheReader, is_complete
 
 Folders = Union[str, Sequence[str]]
@@ -66,6 +67,10 @@ class OpenCache:
             update={"zoom": found.info.zoom, "making": self.info.making.model_copy(update={"with_images": False})}
         )
         return None if found.info.differences(belongs_to) else found
+
+    def all_zoomed(self, kinds: Iterable[ZoomKind]) -> list[OpenCache]:
+        """Those of these kinds that there are."""
+        return [found for kind in kinds if (found := self.zoomed(kind)) is not None]
 
     def part_of(self, key: str) -> CacheReader:
         """What holds an image: the cache, or the shard; if none has it, the first, which says so when it is read."""

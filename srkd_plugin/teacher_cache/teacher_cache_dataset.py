@@ -15,6 +15,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.images.decode import ImageFault
 from srkd_plugin.options import reader
+from srkd_plugin.options.step_sections import ZoomKind
 from srkd_plugin.teacher_cache.encoding import decode
 from srkd_plugin.teacher_cache.entry_kinds import (
     HR,
@@ -25,7 +26,7 @@ from srkd_plugin.teacher_cache.entry_kinds import (
     ZOOM_OUT_LQ,
     ZOOM_OUT_TEACHER,
 )
-from srkd_plugin.teacher_cache.info import ZoomKind, differences
+from srkd_plugin.teacher_cache.info import differences
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.teacher_cache.source_pairs import PairSource, pairs_of_dataset
 from srkd_plugin.teacher_cache.store import CacheReader, View

@@ -15,8 +15,9 @@ from srkd_plugin.images.pairs import ImagePairs
 from srkd_plugin.networks.teacher import build_teacher, describe_teacher
 from srkd_plugin.options import reader
 from srkd_plugin.options.run_options import RunOptions
+from srkd_plugin.options.step_sections import ZoomKind
 from srkd_plugin.options.teachers import caches_of
-from srkd_plugin.teacher_cache.info import ZoomKind
+from srkd_plugin.teacher_cache.info import ZOOM_FLAGS
 from srkd_plugin.teacher_cache.matches_run import OPTION, check_cache
 from srkd_plugin.teacher_cache.shards import Folders, OpenCache
 from srkd_plugin.utils.files import sha256_of_lines
@@ -56,7 +57,7 @@ class CachedImages(TargetSource):
     def check_samples(self) -> None:
         """Check that the cache has the images of what ``train.samples`` asks for."""
         cache, section = OpenCache(OPTION, self._folders), self.ours.samples
-        flags = [f"--{kind.replace('_', '-')}" for kind in section.kinds if cache.zoomed(kind) is None]
+        flags = [ZOOM_FLAGS[kind] for kind in section.kinds if cache.zoomed(kind) is None]
         if flags:
             problem = f"the cache {self._listed} lacks the teacher's images of these inputs"
             remedy = f"Run srkd cache make with {' '.join(flags)} for it, which adds them; or let a teacher run."
@@ -69,9 +70,8 @@ class CachedImages(TargetSource):
     def files_sha256(self) -> dict[str, str]:
         """That of what the cache says of itself: its teacher, its images, and how it was made."""
         cache = OpenCache(OPTION, self._folders)
-        zooms = [zoomed for kind in self.ours.samples.kinds if (zoomed := cache.zoomed(kind)) is not None]
         lines = [cache.info.model_dump_json(include={"teacher", "source", "making"})]
-        lines += [zoomed.info.model_dump_json(include={"zoom"}) for zoomed in zooms]
+        lines += [zoomed.info.model_dump_json(include={"zoom"}) for zoomed in cache.all_zoomed(self.ours.samples.kinds)]
         return {OPTION: sha256_of_lines(lines)}
 
     def build(self, device: torch.device) -> None:
