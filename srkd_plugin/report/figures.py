@@ -213,7 +213,7 @@ def line_chart(curves: Mapping[str, Mapping[int, float]]) -> Optional[Chart]:
     """Lay out a chart of validation PSNR against iterations.
 
     Args:
-        curves: PSNR in dB by iteration, by label. Those that end :data:`COLLAPSED` below the best are left out.
+        curves: PSNR in dB by iteration, by label. Those that end thrice :data:`COLLAPSED` below the best are not drawn.
 
     Returns:
         The chart; None without a curve.

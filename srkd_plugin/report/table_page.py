@@ -11,6 +11,7 @@ from srkd_plugin.report import image_gains, provenance
 from srkd_plugin.report.crops import HR, Crop
 from srkd_plugin.report.figures import Chart, DotPlot, Estimate, dot_plot, line_chart
 from srkd_plugin.report.render import LARGEST, REST, render, write_page
+from srkd_plugin.report.setting import setting
 from srkd_plugin.report.source import Source, count_wanted, missing_runs
 from srkd_plugin.report.table_crops import table_crops
 from srkd_plugin.tables.paired_stats import PsnrTable
@@ -55,6 +56,7 @@ def page_content(source: Source) -> dict[str, Any]:
     content: dict[str, Any] = {
         "table": table,
         "labels": systems,
+        "setting": setting(runs),
         "note": NOTE,
         "times_note": TIMES_NOTE,
         "figures": figures,

@@ -117,6 +117,8 @@ class Table(_Section):
     """A table's file."""
 
     name: str
+    title: Optional[str] = None
+    """What the table's page is called; without one its name."""
     seeds: Seeds
     baseline: str
     common: dict[str, Any] = Field(default_factory=dict)

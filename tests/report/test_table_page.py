@@ -11,8 +11,10 @@ import tiny
 from srkd_plugin.cli.main import main
 from srkd_plugin.report import crops
 from srkd_plugin.report.render import LARGEST, render
+from srkd_plugin.report.setting import setting
 from srkd_plugin.report.source import Source, missing_runs
 from srkd_plugin.report.table_page import TEMPLATE, page_content
+from srkd_plugin.tables.plan import Run, plan_runs, read_table
 from srkd_plugin.tables.report import as_json
 from srkd_plugin.tables.results import CurvePoint, Results
 
@@ -220,3 +222,30 @@ def test_the_page_stays_below_its_bound(source, monkeypatch):
     assert whole < LARGEST
     monkeypatch.setattr("srkd_plugin.report.table_page.LARGEST", whole - 60_000)
     assert len(render(TEMPLATE, page_content(source)).encode()) < whole - 60_000
+
+
+def test_the_page_begins_with_title_and_setting(source):
+    page = page_of(source)
+    facts = dict(zip((text for _, text in page.all("dt")), (text for _, text in page.all("dd"))))
+    assert [text for _, text in page.all("h1")] == ["Table t"]
+    assert (facts["scale"], facts["iterations"], facts["student"]) == ("x2", "2,000", "EDSR")
+    titled = Source(source.file, source.table.model_copy(update={"title": "Small & quick"}), source.results)
+    assert [text for _, text in page_of(titled).all("h1")] == ["Small & quick"]
+
+
+def test_the_setting_of_the_shipped_table_is_that_of_its_file():
+    file = tiny.PROJECT / "options/tables/cpu.yml"
+    assert setting(plan_runs(read_table(file), file)) == {
+        "scale": "x2",
+        "student": "EDSR, num_feat 16, num_block 4",
+        "teacher": "EDSR, num_feat 32, num_block 8",
+        "training images": "BSDS500 in datasets/BSDS500_120/BSDS500_train_HR_sub.lmdb",
+        "batch": "16 crops of 48x48 HR pixels per process; 4 crops of 48x48 HR pixels per process (2 rows); "
+        "32 crops of 48x48 HR pixels per process (2 rows)",
+        "iterations": "2,000; 4,000 (1 row)",
+    }
+
+
+def test_many_different_values_are_counted():
+    rows = [Run(f"r{n}", 0, f"r{n}", {"scale": 2, "train": {"total_iter": 10 + n // 2}}, {}) for n in range(9)]
+    assert setting(rows) == {"scale": "x2", "iterations": "10; 11 (2 rows); 12 (2 rows); 2 others"}
