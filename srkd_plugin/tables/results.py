@@ -8,7 +8,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Callable, Optional, Union, get_type_hints
 
@@ -245,6 +245,8 @@ def _value(kind: Any, text: Any) -> Any:
 def merged(parts: Mapping[str, Results], table: Table) -> Results:
     """The results of runs of one table that were made in several places, in the order of the table.
 
+    The teacher has the seed of the table, also if a part has it under another one.
+
     Args:
         parts: Results by what they are called in an error. Times of a run that several have: those of the first.
         table: The table.
@@ -264,10 +266,14 @@ def _merged_rows(parts: Mapping[str, Results], name: str, table: Table) -> list[
     measured = MEASURED[name]
     for part, results in parts.items():
         for row in getattr(results, name):
+            if row.method == TEACHER:  # there is one, which a part can have trained and another have taken as weights
+                row = replace(row, seed=table.teacher.seed)
             key = tuple(getattr(row, column) for column in KEYS[name])
             where, first = found.setdefault(key, (part, row))
             values = getattr(first, measured), getattr(row, measured)
-            if abs(values[0] - values[1]) > AGREE:
+            if row.method == TEACHER and name == "runs" and 0 in values:
+                found[key] = max((where, first), (part, row), key=lambda one: one[1].iterations)
+            elif abs(values[0] - values[1]) > AGREE:
                 problem = f"{measured} of {' '.join(map(str, key))} is {values[0]} in {where} and {values[1]} in {part}"
                 raise InputError("--results", part, problem, "Merge runs of the same teacher and options only.")
     order = {method: i for i, method in enumerate((BICUBIC, TEACHER, *table.methods))}

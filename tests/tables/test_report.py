@@ -25,7 +25,7 @@ def table():
         name="t",
         seeds=list(SEEDS),
         baseline="none",
-        teacher=TeacherRow(file="t.yml"),
+        teacher=TeacherRow(file="t.yml", seed=9),
         methods={
             "none": Method(file="s.yml", label="no distillation"),
             "good": Method(file="g.yml", label="good one"),
@@ -146,6 +146,18 @@ def test_parts_of_different_teachers_are_refused(table, results):
     moved = [replace(r, psnr=r.psnr + 0.01) if r.method == "teacher" else r for r in results.images]
     other = Results(moved, results.curves, results.runs)
     with pytest.raises(OptionsError, match=r"psnr of teacher 9 S i0 is 40.0 in A and 40.01 in B.* same teacher"):
+        merged({"A": results, "B": other}, table)
+
+
+def test_a_teacher_that_is_given_as_weights_in_one_part_is_the_one_that_was_trained_in_the_other(table, results):
+    given = Results(*([replace(r, seed=0) for r in getattr(results, n) if r.method == "teacher"] for n in FILES))
+    given = replace(given, runs=[replace(r, iterations=0, seconds=0.0) for r in given.runs])
+    found = merged({"B": given, "A": results}, table)
+    assert {image.seed for image in found.images if image.method == "teacher"} == {table.teacher.seed} == {9}
+    assert [run.iterations for run in found.runs if run.method == "teacher"] == [8000]
+    assert report.markdown(table, found) == report.markdown(table, results)
+    other = replace(given, images=[replace(r, psnr=r.psnr + 0.01) for r in given.images])
+    with pytest.raises(OptionsError, match=r"psnr of teacher \d+ S i0 is 40.0 in A and 40.01 in B.* same teacher"):
         merged({"A": results, "B": other}, table)
 
 
