@@ -227,7 +227,7 @@ def line_chart(curves: Mapping[str, Mapping[int, float]]) -> Optional[Chart]:
     values = [value for curve in shown.values() for value in curve.values()]
     margin = 0.06 * max(max(values) - min(values), 0.1)
     width, height = 1090.0, 420.0
-    x = Axis(min(0, steps[0]), steps[-1], 62, width - 26)
+    x = Axis(min(0, steps[0]), max(1, steps[-1]), 62, width - 26)
     y = Axis(min(values) - margin, max(values) + margin, height - 46, 14)
     lines = [
         Line(

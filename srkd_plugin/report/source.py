@@ -10,9 +10,11 @@ from typing import Optional
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.tables.plan import Run, plan_runs
-from srkd_plugin.tables.results import Results, read_curve
+from srkd_plugin.tables.results import Results
 from srkd_plugin.tables.runner import Runner
 from srkd_plugin.tables.table_sections import TEACHER, Table
+from srkd_plugin.tables.train_log import exit_code, of_this_training, read_curve
+from srkd_plugin.training.stop_signals import STOPPED
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,20 @@ def _state(machine: Optional[Runner], run: Optional[Run]) -> str:
     log = machine.log_file(run, "train")
     if run.train is None or not log.exists():
         return "not started"
-    text = log.read_text("utf-8", errors="replace")
-    total = run.train["train"]["total_iter"]
-    if re.findall(r"^# python .*: exit code (-?\d+)", text, re.MULTILINE)[-1:] == ["0"]:
-        return "trained, not tested yet"
+    text = of_this_training(log.read_text("utf-8", errors="replace"))
+    total, code = run.train["train"]["total_iter"], exit_code(text)
+    if code == 0:
+        return "trained, not tested yet" + _how_ended(machine.log_file(run, "test"))
     reached = re.findall(r"\biter:\s*(\d+(?:,\d+)*)", text)
     where = f"iteration {reached[-1]} of {total:,}" if reached else f"before the first logged iteration of {total:,}"
-    curve = read_curve(text)
+    curve = read_curve(text, run.train)
     last = f"; last validation {curve[-1][1]:.3f} dB" if curve else ""
-    return f"begun: {where}{last}"
+    return f"begun: {where}{last}{_how_ended(log)}"
+
+
+def _how_ended(log: Path) -> str:
+    """What is added about a command that has not gone well."""
+    code = exit_code(log.read_text("utf-8", errors="replace")) if log.exists() else None
+    if not code:
+        return ""
+    return "; asked to end, to be resumed" if code == STOPPED else f"; its last command failed (exit code {code})"

@@ -73,12 +73,16 @@ class PsnrTable:
         return stdev(means) if len(means) > 1 else None
 
     def difference(self, method: str, baseline: str, name: str) -> Optional[Difference]:
-        """The paired difference on a set; None if they have no seed in common."""
+        """The paired difference on a set, of the images that all have; None without a common seed or image."""
         seeds = [seed for seed in self.seeds(method, name) if seed in self.seeds(baseline, name)]
         if not seeds:
             return None
         ours, theirs = self._psnr[method, name], self._psnr[baseline, name]
-        by_image = {image: [ours[seed][image] - theirs[seed][image] for seed in seeds] for image in ours[seeds[0]]}
+        all_have = set.intersection(*(set(found[seed]) for found in (ours, theirs) for seed in seeds))
+        images = [image for image in ours[seeds[0]] if image in all_have]
+        if not images:
+            return None
+        by_image = {image: [ours[seed][image] - theirs[seed][image] for seed in seeds] for image in images}
         by_seed = [fmean(values) for values in zip(*by_image.values())]
         return Difference(interval(by_seed), interval([fmean(values) for values in by_image.values()]))
 

@@ -10,15 +10,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Callable, Optional, Union, get_type_hints
+from typing import Any, Callable, Union, get_type_hints
 
 from srkd_plugin.errors import InputError
 from srkd_plugin.tables.plan import Run
-from srkd_plugin.tables.table_sections import TEACHER, Table
+from srkd_plugin.tables.table_sections import BICUBIC, TEACHER, Table
+from srkd_plugin.tables.train_log import CPU, WALL, of_this_training, read_curve, seconds
 from srkd_plugin.utils.files import read_json, write_atomically
 
-BICUBIC = "bicubic"
-CPU = r"([\d.]+) s of CPU time"
 DIGITS = 4
 """Decimals of PSNR in the stored files; BasicSR's log has as many."""
 AGREE = 1e-3
@@ -55,7 +54,8 @@ class RunResult:
     parameters: int
     iterations: int
     seconds: float
-    """Wall time in seconds of all its training commands together; 0 where the teacher's weights were given."""
+    """Wall time in seconds of all its training commands together, from the one on that began at iteration 0; 0 where
+    the teacher's weights were given."""
     cpu_seconds: float = 0.0
     """CPU time in seconds of all threads and workers of the same commands; 0 where it was not measured."""
     cache_cpu_seconds: float = 0.0
@@ -102,7 +102,7 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_logs: S
     """
     from srkd_plugin.evaluate.compare_images import compare
 
-    trained = train_log.read_text("utf-8", errors="replace") if run.train is not None else ""
+    trained = of_this_training(train_log.read_text("utf-8", errors="replace")) if run.train is not None else ""
     tested = test_log.read_text("utf-8", errors="replace")
     psnr: dict[str, dict[str, dict[str, float]]] = {"run": {}, BICUBIC: {}}
     for section in run.test["datasets"].values():
@@ -115,33 +115,17 @@ def measure(run: Run, root: Path, train_log: Path, test_log: Path, cache_logs: S
         _check_against_log(run, name, psnr["run"][name], tested)
     return {
         "psnr": psnr,
-        "curve": read_curve(trained),
+        "curve": read_curve(trained, run.train),
         "parameters": int(re.findall(r"with parameters: ([\d,]+)", tested)[-1].replace(",", "")),
         "iterations": run.train["train"]["total_iter"] if run.train else 0,
-        "seconds": _total(trained, r"after ([\d.]+) s\b"),
-        "cpu_seconds": _total(trained, CPU),
-        "cache_cpu_seconds": sum(_total(_text(log), CPU) for log in cache_logs),
+        "seconds": seconds(trained, WALL),
+        "cpu_seconds": seconds(trained, CPU),
+        "cache_cpu_seconds": sum(seconds(_text(log), CPU) for log in cache_logs),
     }
 
 
-def _total(log: str, pattern: str) -> float:
-    """The sum over all times that a command was started."""
-    return round(sum(map(float, re.findall(rf"exit code -?\d+ .*?{pattern}", log))), 2)
-
-
-def _text(log: Optional[Path]) -> str:
-    return log.read_text("utf-8", errors="replace") if log is not None and log.exists() else ""
-
-
-def read_curve(log: str) -> list[tuple[int, float]]:
-    """(iteration, PSNR in dB) of the validations in a training's log; the last counts if one was repeated."""
-    curve, iteration = {}, 0
-    for line in log.splitlines():
-        if found := re.search(r"\biter:\s*([\d,]+)", line):
-            iteration = int(found.group(1).replace(",", ""))
-        elif found := re.search(r"# psnr: ([\d.]+)", line):
-            curve[iteration] = float(found.group(1))
-    return sorted(curve.items())
+def _text(log: Path) -> str:
+    return log.read_text("utf-8", errors="replace") if log.exists() else ""
 
 
 def _check_against_log(run: Run, name: str, psnr: Mapping[str, float], log: str) -> None:
@@ -182,7 +166,22 @@ def of_finished(runs: Iterable[Run], record_file: Callable[[Run], Path]) -> tupl
         InputError: A record cannot be read.
     """
     finished = [run for run in runs if record_file(run).exists()]
-    return finished, collect(finished, {run.name: read_json(record_file(run)) for run in finished})
+    records = {run.name: read_json(record_file(run)) for run in finished}
+    for run in finished:
+        _require_record(run, records[run.name], record_file(run))
+    return finished, collect(finished, records)
+
+
+def _require_record(run: Run, record: Any, file: Path) -> None:
+    """Refuse what is JSON, and not what a run has measured."""
+    try:
+        found = collect([run], {run.name: record or {}})
+        values = [*(one.psnr for one in found.images), *(point.psnr for point in found.curves)]
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
+            raise ValueError("a PSNR in it is no measured value")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"it cannot be read as the record of a run ({type(error).__name__}: {error})"
+        raise InputError("record", str(file), problem, "Remove it and run the table again.") from error
 
 
 def _image_results(method: str, seed: int, psnr: Mapping[str, Mapping[str, float]]) -> list[ImageResult]:

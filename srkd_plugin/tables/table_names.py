@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srkd_plugin.errors import MISSING, InputError, nearest
-from srkd_plugin.tables.table_sections import TEACHER, Table
+from srkd_plugin.tables.table_sections import BICUBIC, TEACHER, Table
 from srkd_plugin.utils.names import require_plain_name
 
 NAMED = {"methods": "the files of a row's runs", "sets": "a folder of images", "caches": "a teacher cache"}
@@ -26,8 +26,10 @@ def check_names(table: Table) -> None:
         raise InputError("teacher", MISSING, "either file or weights is expected", "Give one of them.")
     if table.teacher.file is not None and not table.teacher.test:
         raise InputError("teacher.test", False, "a teacher that the table trains is tested", "Remove it.")
-    if TEACHER in table.methods:
-        raise InputError("methods.teacher", MISSING, "this is the teacher's own row", "Choose another name.")
+    for own in (TEACHER, BICUBIC):
+        if own in table.methods:
+            raise InputError("methods", own, "the report has a row of this name already", "Choose another name.")
+    _check_labels(table)
     wanted = [("baseline", table.baseline), *((f"methods.{m}.baseline", table.baseline_of(m)) for m in table.methods)]
     wanted += [(f"pairs.{i}", name) for i, pair in enumerate(table.pairs) for name in pair]
     for key, name in wanted:
@@ -54,6 +56,17 @@ def check_names(table: Table) -> None:
         for test_set in group.sets or []:
             if test_set not in table.sets:
                 raise InputError(f"groups.{name}.sets", test_set, "there is no such set", nearest(test_set, table.sets))
+
+
+def _check_labels(table: Table) -> None:
+    """Two rows of one label could not be told apart in a report."""
+    row_of = {TEACHER: "the teacher's row", BICUBIC: "the row of bicubic interpolation"}
+    for method in table.methods:
+        label = table.label_of(method)
+        if label in row_of:
+            problem = f"{row_of[label]} is called so, too"
+            raise InputError(f"methods.{method}.label", label, problem, "Give each row a label of its own.")
+        row_of[label] = f"methods.{method}"
 
 
 def _check_caches(table: Table) -> None:

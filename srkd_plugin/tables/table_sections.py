@@ -11,6 +11,8 @@ from srkd_plugin.options.validate import check_section
 
 TEACHER = "teacher"
 """Name of the teacher's row."""
+BICUBIC = "bicubic"
+"""Name of the row of bicubic interpolation, which every report has."""
 
 
 def _each_once(seeds: list[int]) -> list[int]:

@@ -62,3 +62,13 @@ def test_seeds_that_only_one_has_are_left_out():
     difference = found.difference("m", "none", "S")
     assert (difference.over_seeds.mean, difference.over_seeds.count) == (1.5, 2)
     assert found.difference("m", "absent", "S") is None
+
+
+def test_images_that_only_one_has_are_left_out():
+    """An image of one seed is missing: it is left out of all differences, and without a common image there is none."""
+    both = [ImageResult(m, s, "S", i, 30.0 + (m == "a") * (1 + s)) for m in "ab" for s in (0, 1) for i in ("x", "y")]
+    found = PsnrTable([one for one in both if (one.method, one.seed, one.image) != ("b", 1, "x")])
+    difference = found.difference("a", "b", "S")
+    assert difference.over_images.count == 1
+    assert (difference.over_seeds.count, difference.over_seeds.mean) == (2, 1.5)
+    assert PsnrTable([o for o in both if (o.method == "a") == (o.image == "x")]).difference("a", "b", "S") is None

@@ -498,6 +498,29 @@ def test_stored_results_that_are_none(root, tmp_path, content):
         results.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: None,
+        lambda record: [],
+        lambda record: {},
+        lambda record: {**record, "psnr": {"run": record["psnr"]["run"]}},
+        lambda record: {**record, "curve": [1000, 30.0]},
+        lambda record: {**record, "curve": [[1000, math.nan]]},
+        lambda record: {**record, "psnr": {**record["psnr"], "run": {"S": {"p0": "30"}}}},
+        lambda record: {key: value for key, value in record.items() if key != "parameters"},
+    ],
+)
+def test_a_damaged_record_is_named(root, change):
+    machine, runs = make(root)
+    machine.run_all(runs[:1])
+    file = machine.record_file(runs[0])
+    results.of_finished(runs, machine.record_file)
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(OptionsError, match=r"record = '.*t_teacher.json': it cannot be read as the record of a run"):
+        results.of_finished(runs, machine.record_file)
+
+
 def test_names_with_commas_are_stored_and_read(tmp_path):
     found = results.Results([results.ImageResult("a, b", 0, "S", 'x,"1"', 30.0)], [], [])
     results.save(found, tmp_path)
