@@ -39,8 +39,11 @@ def add_arguments(parser: Parser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from srkd_plugin.evaluate.compare_images import by_system, compare, draw_crops
+    from srkd_plugin.utils.figures import require_picture
 
     systems = by_system(args.system)
+    if args.picture:
+        require_picture("--picture", args.picture)
     if args.html:
         from srkd_plugin.report.compare_page import require_systems
 

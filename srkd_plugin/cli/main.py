@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -62,6 +63,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         SystemExit: After ``--help`` and ``--version``, and with code 2 where the arguments cannot be parsed.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _print_anything()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions: register-python-argcomplete srkd
         with contextlib.suppress(ImportError):
             import_module("argcomplete").autocomplete(command_line(COMMANDS))
@@ -74,6 +76,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         args.parser.error(f"unrecognized arguments: {' '.join(more)}")
     note = "the same command continues" if args.command in CONTINUED else ""
     return run_command(lambda: args.run(args), note)
+
+
+def _print_anything() -> None:
+    """Let standard output show what its encoding lacks as escapes, as standard error does, and not end the command.
+
+    That is e.g. the ± of a report with an encoding other than UTF-8, and the name of a file that is no text.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def command_line(complete: Collection[str]) -> Parser:

@@ -90,6 +90,7 @@ def _run(args: argparse.Namespace) -> int:
     from srkd_plugin.tables import jobs, plan, results, run_selection, runner, slurm
     from srkd_plugin.tables.plots import draw_sheet
     from srkd_plugin.tables.report import write_report
+    from srkd_plugin.utils.figures import can_draw
 
     root = Path.cwd()
     table = plan.read_table(args.table)
@@ -120,7 +121,8 @@ def _run(args: argparse.Namespace) -> int:
     results.save(found, out)
     write_report(table, found, out)
     tested = [one for one in finished if not machine.missing(one)]  # on all sets that the table has now
-    draw_sheet(table, tested, root, out / "crops.png")
+    if can_draw():
+        draw_sheet(table, tested, root, out / "crops.png")
     print((out / "table.md").read_text("utf-8"))
     print(f"{len(finished)} of {len(runs)} runs; report: {out}")
     return 0
@@ -204,9 +206,12 @@ def _report(args: argparse.Namespace) -> int:
 
         require_page(args.html)
     table = plan.read_table(args.table)
-    if args.out is None and len(args.results) > 1:
+    if len(args.results) > 1 and (args.out is None or args.out.resolve() in [one.resolve() for one in args.results]):
         raise InputError(
-            "--out", MISSING, "results of several folders are not written into one of them", "Name a folder."
+            "--out",
+            args.out or MISSING,
+            "results of several folders are not written into one of them",
+            "Name a folder.",
         )
     machine = None if args.results else _machine_of(table)
     out = args.out or (machine.folder if machine else args.results[0])

@@ -21,6 +21,7 @@ from srkd_plugin.evaluate.open_set import OpenSet  # noqa: E402
 from srkd_plugin.images.decode import read_bgr  # noqa: E402
 from srkd_plugin.images.listing import list_folder, named  # noqa: E402
 from srkd_plugin.utils import markdown  # noqa: E402
+from srkd_plugin.utils.figures import plain, save_figure  # noqa: E402
 
 BICUBIC = "bicubic"
 
@@ -148,7 +149,7 @@ def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
 
     Args:
         comparison: What to draw.
-        file: The picture; its folder must exist.
+        file: The picture.
         side: Side of a crop, in HR pixels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -166,8 +167,8 @@ def draw_crops(comparison: Comparison, file: Path, side: int = 48) -> None:
             axis.imshow(image[y : y + side, x : x + side, ::-1], interpolation="nearest")
             axis.set_axis_off()
             below = f"{name} ({x}, {y})" if column == "HR" else f"{comparison.psnr[column][name]:.2f} dB"
-            axis.set_title(f"{textwrap.fill(column, 18)}\n{below}", fontsize=9)
-    figure.savefig(file, dpi=110)
+            axis.set_title(plain(f"{textwrap.fill(column, 18)}\n{below}"), fontsize=9)
+    save_figure(figure, file)
 
 
 def _hardest_crop(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:

@@ -94,7 +94,7 @@ def write_compare_page(
     }
     readers = {system: partial(_get, images) for system, images in comparison.images.items()}
     images = SetImages(name, list(comparison.hr), partial(_get, comparison.hr), readers)
-    rest = LARGEST - REST - len(render(TEMPLATE, content).encode())
+    rest = LARGEST - REST - len(render(TEMPLATE, content).encode(errors="replace"))
     content["crops"] = make_crops([images], ours, first, rest)
     content["crop_labels"] = crop_labels(labels, content["crops"])
     return write_page(TEMPLATE, content, file)

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from srkd_plugin import __version__
-from srkd_plugin.errors import InputError
 from srkd_plugin.utils.extras import require
-from srkd_plugin.utils.files import write_atomically
+from srkd_plugin.utils.files import require_writable, write_atomically
 
 EXTRA = "report"
 LARGEST = 5_000_000
@@ -31,11 +30,10 @@ def require_page(file: Path) -> None:
         file: The page.
 
     Raises:
-        InputError: jinja2 is not installed, or there is a folder of this name.
+        InputError: jinja2 is not installed, or no file can be written there.
     """
     require("jinja2", EXTRA, "an HTML page")
-    if file.is_dir():
-        raise InputError("--html", str(file), "it is a folder", "Give the path of a file.")
+    require_writable("--html", file)
 
 
 def write_page(template: str, content: Mapping[str, Any], file: Path) -> int:
@@ -52,7 +50,7 @@ def write_page(template: str, content: Mapping[str, Any], file: Path) -> int:
     Raises:
         InputError: jinja2 is not installed, or the file cannot be written.
     """
-    page = render(template, content).encode()
+    page = render(template, content).encode(errors="replace")  # names of files that are no text
     write_atomically(file, page)
     return len(page)
 
