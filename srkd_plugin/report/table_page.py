@@ -15,7 +15,7 @@ from srkd_plugin.report.setting import setting
 from srkd_plugin.report.source import Source, count_wanted, missing_runs
 from srkd_plugin.report.table_crops import table_crops
 from srkd_plugin.tables.paired_stats import PsnrTable
-from srkd_plugin.tables.report import NOTE, TIMES_NOTE, as_json
+from srkd_plugin.tables.report import LAST_QUARTER_NOTE, NOTE, TIMES_NOTE, as_json
 from srkd_plugin.tables.results import BICUBIC
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
 
@@ -59,6 +59,8 @@ def page_content(source: Source) -> dict[str, Any]:
         "setting": setting(runs),
         "note": NOTE,
         "times_note": TIMES_NOTE,
+        "rising_note": LAST_QUARTER_NOTE,
+        "rising": [(table.label_of(name), gain) for name, gain in figures["last_quarter"].items()],
         "figures": figures,
         "file": str(source.file),
         "folders": [str(folder) for folder in source.folders],

@@ -12,6 +12,7 @@ from srkd_plugin.tables.paired_stats import Difference, Interval, PsnrTable
 from srkd_plugin.tables.results import BICUBIC, Results
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
 from srkd_plugin.tables.time_to_quality import times_to_quality
+from srkd_plugin.tables.validation_curves import last_quarters
 from srkd_plugin.utils import markdown as md
 from srkd_plugin.utils.files import write_atomically, write_json
 
@@ -24,6 +25,12 @@ TIMES_NOTE = (
     "How soon a method has the PSNR that its baseline of the same seed ends with, by the validations during training "
     "(linear between them), as a share of what the baseline took: 0.50 is half of its iterations, or of its CPU "
     "seconds. Means over the seeds that get there, with 95 % intervals; a run is taken to use its time evenly."
+)
+LAST_QUARTER_NOTE = (
+    "PSNR on the validation set at the end of the training minus that at three quarters of it (linear between "
+    "validations), mean over the seeds with the 95 % interval. A row that still rises has not converged. A row that "
+    "does not rise can owe that to its learning rate, which has come to its end: whether more iterations help, only a "
+    "longer run says."
 )
 
 
@@ -61,6 +68,9 @@ def markdown(table: Table, results: Results) -> str:
     times = _times(table, results)
     if times:
         parts.append(f"### Time to the baseline's PSNR\n\n{TIMES_NOTE}\n\n{times}")
+    rising = _last_quarters(table, results)
+    if rising:
+        parts.append(f"### Gain of the last quarter of the training\n\n{LAST_QUARTER_NOTE}\n\n{rising}")
     costs = _costs(table, results)
     if costs:
         parts.append(f"### CPU time\n\n{costs}")
@@ -85,7 +95,8 @@ def as_json(table: Table, results: Results) -> dict[str, Any]:
         for s in table.sets
     ]
     times = {time.method: asdict(time) for time in times_to_quality(table, results)}
-    return {"table": table.name, "methods": methods, "pairs": pairs, "time_to_quality": times}
+    rising = {name: asdict(gain) for name, gain in last_quarters(table, results).items()}
+    return {"table": table.name, "methods": methods, "pairs": pairs, "time_to_quality": times, "last_quarter": rising}
 
 
 def _measured(psnr: PsnrTable, table: Table, name: str) -> bool:
@@ -156,6 +167,14 @@ def _times(table: Table, results: Results) -> str:
 
 def _ratio(found: Interval) -> str:
     return f"{found.mean:.2f} ({_half(found, 2)})"
+
+
+def _last_quarters(table: Table, results: Results) -> str:
+    lines = [
+        [table.label_of(name), gain.count, f"{gain.mean:+.3f} ({_half(gain)})"]
+        for name, gain in last_quarters(table, results).items()
+    ]
+    return md.table(["", "seeds", "dB"], lines) if lines else ""
 
 
 def _costs(table: Table, results: Results) -> str:

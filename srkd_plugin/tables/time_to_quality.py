@@ -9,9 +9,7 @@ from typing import Optional
 from srkd_plugin.tables.paired_stats import Interval, interval
 from srkd_plugin.tables.results import Results, RunResult
 from srkd_plugin.tables.table_sections import Table
-
-Curve = Sequence[tuple[int, float]]
-"""``(iteration, PSNR in dB)`` of a run's validations, in their order."""
+from srkd_plugin.tables.validation_curves import Curve, curves_by_run
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def iterations_to(curve: Curve, psnr: float) -> Optional[float]:
     """Iterations after which a curve first has a PSNR; linear between validations.
 
     Args:
-        curve: See :data:`Curve`.
+        curve: See :data:`~srkd_plugin.tables.validation_curves.Curve`.
         psnr: In dB.
 
     Returns:
@@ -62,9 +60,7 @@ def iterations_to(curve: Curve, psnr: float) -> Optional[float]:
 def times_to_quality(table: Table, results: Results) -> list[TimeToQuality]:
     """The ways of all methods that have a baseline and a curve, in the table's order."""
     runs = {(run.method, run.seed): run for run in results.runs}
-    curves: dict[tuple[str, int], list[tuple[int, float]]] = {}
-    for point in sorted(results.curves, key=lambda point: point.iteration):
-        curves.setdefault((point.method, point.seed), []).append((point.iteration, point.psnr))
+    curves = curves_by_run(results)
     found = []
     for method in table.methods:
         baseline = table.baseline_of(method)
@@ -78,7 +74,7 @@ def _time(
     method: str,
     baseline: str,
     seeds: Sequence[int],
-    curves: dict[tuple[str, int], list[tuple[int, float]]],
+    curves: dict[tuple[str, int], Curve],
     runs: dict[tuple[str, int], RunResult],
 ) -> TimeToQuality:
     shares, cpu, with_cache, at_most = [], [], [], False

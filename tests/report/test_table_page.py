@@ -246,6 +246,15 @@ def test_the_setting_of_the_shipped_table_is_that_of_its_file():
     }
 
 
+def test_the_page_says_what_the_last_quarter_gave(source):
+    page = page_of(source)
+    note = next(text for _, text in page.all("p") if "three quarters" in text)
+    assert "learning rate" in note
+    curves = [CurvePoint("good", 0, step, 30 + step / 1000) for step in (500, 1000)]
+    (row,) = page_content(Source(source.file, source.table, Results([], curves, [])))["rising"]
+    assert (row[0], row[1].get("mean"), row[1].get("half_width")) == ("good one", pytest.approx(0.25), None)
+
+
 def test_many_different_values_are_counted():
     rows = [Run(f"r{n}", 0, f"r{n}", {"scale": 2, "train": {"total_iter": 10 + n // 2}}, {}) for n in range(9)]
     assert setting(rows) == {"scale": "x2", "iterations": "10; 11 (2 rows); 12 (2 rows); 2 others"}
