@@ -11,6 +11,7 @@ from typing import Callable, Optional
 import cv2
 import numpy as np
 
+from srkd_plugin.errors import InputError
 from srkd_plugin.images.decode import encode_png
 
 SIDES = (96, 72, 48)
@@ -85,13 +86,16 @@ def make_crops(sets: Sequence[SetImages], ours: str, theirs: str, limit: int) ->
         ours: Key of the one system.
         theirs: Key of the other one.
         limit: Bytes that the pictures may take together. Smaller crops are made, and fewer, if they would take more.
+
+    Raises:
+        InputError: A system's image is not as large as HR's.
     """
     crops: list[Crop] = []
     for side in SIDES:
         crops = [_crop(one, place, side) for one in sets for place in _places(one, ours, theirs, side)]
         if _size(crops) <= limit:
             return crops
-    while _size(crops) > limit:
+    while crops and _size(crops) > limit:
         crops.pop()
     return crops
 
@@ -105,7 +109,7 @@ def _places(images: SetImages, ours: str, theirs: str, side: int) -> list[_Place
     worst: list[_Place] = []
     for name in images.names:
         hr = images.hr(name)
-        errors = [_squared_error(images.systems[key](name), hr) for key in (theirs, ours)]
+        errors = [_squared_error(_made(images, key, name, hr), hr) for key in (theirs, ours)]
         sums = [_sums(error, side) for error in errors]
         difference = sums[0] - sums[1]
         for found, index in ((best, difference.argmax()), (worst, difference.argmin())):
@@ -116,6 +120,17 @@ def _places(images: SetImages, ours: str, theirs: str, side: int) -> list[_Place
     best.sort(key=lambda place: -place.difference)
     worst.sort(key=lambda place: place.difference)
     return list(dict.fromkeys([*best[:BEST], *worst[:WORST]]))
+
+
+def _made(images: SetImages, system: str, name: str, hr: np.ndarray) -> np.ndarray:
+    """What a system made of an image; it can have been replaced since it was measured."""
+    made = images.systems[system](name)
+    if made.shape != hr.shape:
+        problem = (
+            f"{system} has it with {made.shape[1]} x {made.shape[0]} pixels, and HR with {hr.shape[1]} x {hr.shape[0]}"
+        )
+        raise InputError("image", f"{images.name}, {name}", problem, "Test that run again.")
+    return made
 
 
 def _squared_error(made: np.ndarray, hr: np.ndarray) -> np.ndarray:
@@ -133,10 +148,11 @@ def _sums(error: np.ndarray, side: int) -> np.ndarray:
 
 def _crop(images: SetImages, place: _Place, side: int) -> Crop:
     cut = (slice(place.top, place.top + side), slice(place.left, place.left + side))
-    hr = images.hr(place.image)[cut]
+    whole = images.hr(place.image)
+    hr = whole[cut]
     pictures = [Picture(HR, _uri(hr), None)]
-    for system, read in images.systems.items():
-        made = read(place.image)[cut]
+    for system in images.systems:
+        made = _made(images, system, place.image, whole)[cut]
         error = float(_squared_error(made, hr).mean()) / 3
         pictures.append(Picture(system, _uri(made), 10 * math.log10(255**2 / error) if error else math.inf))
     height, width = hr.shape[:2]

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from srkd_plugin.tables.results import ImageResult
+from srkd_plugin.tables.results import BICUBIC, ImageResult
+from srkd_plugin.tables.table_sections import TEACHER
 
+WITHOUT_SEEDS = (BICUBIC, TEACHER)
+"""What is there once, whatever seed it is stored with: the methods are compared with it in all of theirs."""
 ByImage = Mapping[str, Mapping[str, float]]
 """PSNR in dB, ``[set][image]``."""
 
@@ -39,16 +42,18 @@ def means_by_image(images: Sequence[ImageResult]) -> dict[str, dict[str, dict[st
 def paired_means(images: Sequence[ImageResult], method: str, other: str) -> tuple[ByImage, ByImage]:
     """PSNR of each image of two methods, the mean over the seeds that both have on a set.
 
-    Bicubic and the teacher have one seed of their own; a method is compared with them in all of its seeds.
+    A method is compared with :data:`WITHOUT_SEEDS` in all of its seeds.
     """
     seeds: dict[tuple[str, str], set[int]] = {}
     for one in images:
         seeds.setdefault((one.method, one.set), set()).add(one.seed)
 
+    paired = method not in WITHOUT_SEEDS and other not in WITHOUT_SEEDS
+
     def keep(ours: str, theirs: str) -> list[ImageResult]:
         kept = []
         for row in images:
-            common = seeds.get((ours, row.set), set()) & seeds.get((theirs, row.set), set())
+            common = seeds.get((ours, row.set), set()) & seeds.get((theirs, row.set), set()) if paired else set()
             if row.method == ours and (row.seed in common or not common):
                 kept.append(row)
         return kept
@@ -89,8 +94,9 @@ def for_script(systems: Mapping[str, str], images: Sequence[ImageResult], sets: 
         sets: Names of the sets, in the order of the page.
 
     Returns:
-        ``sets``: names of the images by set; ``systems``: ``label`` and ``psnr[set]``, a list over the seeds of
-        ``seeds[set]`` of lists in the order of the images (None where there is none).
+        ``sets``: names of the images by set; ``systems``: ``label``, whether it has seeds that others have, too
+        (``paired``), and ``psnr[set]``, a list over the seeds of ``seeds[set]`` of lists in the order of the images
+        (None where there is none).
     """
     names: dict[str, dict[str, None]] = {name: {} for name in sets}
     table: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
@@ -107,5 +113,6 @@ def for_script(systems: Mapping[str, str], images: Sequence[ImageResult], sets: 
             for name in names
         }
         if any(seeds.values()):
-            found.append({"key": method, "label": label, "seeds": seeds, "psnr": psnr})
+            paired = method not in WITHOUT_SEEDS
+            found.append({"key": method, "label": label, "paired": paired, "seeds": seeds, "psnr": psnr})
     return {"sets": {name: list(found) for name, found in names.items()}, "systems": found}

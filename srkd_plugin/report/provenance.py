@@ -78,10 +78,15 @@ def row_origins(source: Source, runs: list[Run]) -> list[RowOrigin]:
                 "" if is_base else table.label_of(table.baseline_of(method)),
                 [] if is_base else changes(base.train or {}, run.train or {}),  # type: ignore[union-attr]  # is_base
                 yaml.safe_dump(run.train or run.test, sort_keys=False),
-                f"srkd table run {shlex.quote(str(source.file))}{only}",
+                f"{command(source.file)}{only}",
             )
         )
     return found
+
+
+def command(file: Path) -> str:
+    """What carries out a table, for a shell."""
+    return f"srkd table run {shlex.quote(str(file))}"
 
 
 def changes(base: Mapping[str, Any], options: Mapping[str, Any]) -> list[Change]:

@@ -63,6 +63,7 @@ def page_content(source: Source) -> dict[str, Any]:
         "rising": [(table.label_of(name), gain) for name, gain in figures["last_quarter"].items()],
         "figures": figures,
         "file": str(source.file),
+        "command": provenance.command(source.file),
         "folders": [str(folder) for folder in source.folders],
         "missing": [(table.label_of(one.method), one.seed, one.state) for one in missing_runs(source)],
         "wanted": count_wanted(table),
@@ -84,7 +85,7 @@ def page_content(source: Source) -> dict[str, Any]:
         "crop_labels": {},
         "first_psnr": {},
     }
-    rest = LARGEST - REST - len(render(TEMPLATE, content).encode())
+    rest = LARGEST - REST - len(render(TEMPLATE, content).encode(errors="replace"))
     content["crops"], content["why_no_crops"] = table_crops(source, runs, pair, rest)
     content["crop_labels"] = crop_labels(systems, content["crops"])
     content["first_psnr"] = _first_seeds(source)

@@ -12,6 +12,7 @@ from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.results import CurvePoint, Results
 from srkd_plugin.tables.table_sections import TEACHER, Table
+from srkd_plugin.utils.figures import plain, save_figure
 
 MAIN = "main"
 """The group that is drawn."""
@@ -33,11 +34,12 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
                 continue
             axis.errorbar(interval.mean, row, xerr=interval.half_width or 0.0, fmt="o", color="C0", capsize=3)
         axis.axvline(0.0, color="0.6", linewidth=0.8)
-        axis.set_yticks(range(len(found)), [table.label_of(m) for m in found] if axis is axes[0][0] else [], fontsize=8)
+        labels = [plain(table.label_of(m)) for m in found] if axis is axes[0][0] else []
+        axis.set_yticks(range(len(found)), labels, fontsize=8)
         axis.set_ylim(max(len(found), 1) - 0.5, -0.5)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("gain, dB (95 % over seeds)", fontsize=8)
-    figure.savefig(file, dpi=110)
+    save_figure(figure, file)
 
 
 def draw_curves(table: Table, curves: Sequence[CurvePoint], file: Path) -> None:
@@ -51,7 +53,7 @@ def draw_curves(table: Table, curves: Sequence[CurvePoint], file: Path) -> None:
                 points.setdefault(point.iteration, []).append(point.psnr)
         if points:
             means = [fmean(points[iteration]) for iteration in sorted(points)]
-            axis.plot(sorted(points), means, marker=".", label=table.label_of(method))
+            axis.plot(sorted(points), means, marker=".", label=plain(table.label_of(method)))
             lowest.append((means[-1], means[0]))
     if lowest:
         best = max(last for last, _ in lowest)
@@ -60,7 +62,7 @@ def draw_curves(table: Table, curves: Sequence[CurvePoint], file: Path) -> None:
         axis.legend(fontsize=8)
     axis.set_xlabel("iteration")
     axis.set_ylabel("validation PSNR, dB (Y)")
-    figure.savefig(file, dpi=110)
+    save_figure(figure, file)
 
 
 def budget_curves(table: Table, results: Results) -> dict[str, list[list[tuple[float, float]]]]:
@@ -71,7 +73,7 @@ def budget_curves(table: Table, results: Results) -> dict[str, list[list[tuple[f
     found: dict[str, list[list[tuple[float, float]]]] = {}
     for run in results.runs:
         name = table.methods[run.method].budget if run.method in table.methods else None
-        if name is None or run.cpu_seconds == 0:
+        if name is None or run.cpu_seconds == 0 or run.iterations == 0:
             continue
         curve = sorted((p.iteration, p.psnr) for p in results.curves if (p.method, p.seed) == (run.method, run.seed))
         pace = run.cpu_seconds / run.iterations
@@ -90,12 +92,12 @@ def draw_budget(table: Table, results: Results, file: Path) -> None:
     axis = axes[0][0]
     for color, (name, curves) in enumerate(found.items()):
         for i, curve in enumerate(curves):
-            axis.plot(*zip(*curve), marker=".", color=f"C{color}", label=None if i else name, linewidth=1)
+            axis.plot(*zip(*curve), marker=".", color=f"C{color}", label=None if i else plain(name), linewidth=1)
     axis.legend(fontsize=8)
     axis.set_xlim(left=0)
     axis.set_xlabel("CPU seconds, making the cache included")
     axis.set_ylabel("validation PSNR, dB (Y)")
-    figure.savefig(file, dpi=110)
+    save_figure(figure, file)
 
 
 def draw_sheet(table: Table, runs: Sequence[Run], root: Path, file: Path, per_set: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from srkd_plugin.tables.table_sections import TEACHER, Group, Table
 from srkd_plugin.tables.time_to_quality import times_to_quality
 from srkd_plugin.tables.validation_curves import last_quarters
 from srkd_plugin.utils import markdown as md
+from srkd_plugin.utils.figures import EXTRA, can_draw
 from srkd_plugin.utils.files import write_atomically, write_json
 
 NOTE = (
@@ -37,6 +39,8 @@ LAST_QUARTER_NOTE = (
 def write_report(table: Table, results: Results, folder: Path) -> None:
     """Write ``table.md``, ``table.json``, ``gain.png`` and ``curves.png``; ``budget.png`` where rows have a ``budget``.
 
+    Without matplotlib there are no pictures, which is said.
+
     Args:
         table: What the rows are called and compared with.
         results: What was measured; rows without results are left out.
@@ -46,6 +50,9 @@ def write_report(table: Table, results: Results, folder: Path) -> None:
 
     write_atomically(folder / "table.md", (markdown(table, results) + "\n").encode())
     write_json(folder / "table.json", as_json(table, results))
+    if not can_draw():
+        print(f"There are no pictures: they need matplotlib (pip install 'srkd-plugin[{EXTRA}]').", file=sys.stderr)
+        return
     draw_gains(table, PsnrTable(results.images), folder / "gain.png")
     draw_curves(table, results.curves, folder / "curves.png")
     draw_budget(table, results, folder / "budget.png")

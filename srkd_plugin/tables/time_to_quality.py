@@ -82,12 +82,12 @@ def _time(
         last, psnr = curves[baseline, seed][-1]
         ours = curves[method, seed]
         iterations = iterations_to(ours, psnr)
-        if iterations is None:
+        if iterations is None or last <= 0:
             continue
         shares.append(iterations / last)
         at_most = at_most or iterations == ours[0][0]
         run, other = runs.get((method, seed)), runs.get((baseline, seed))
-        if run and other and run.cpu_seconds > 0 and other.cpu_seconds > 0:
+        if run and other and all(one.cpu_seconds > 0 and one.iterations > 0 for one in (run, other)):
             seconds = iterations * run.cpu_seconds / run.iterations
             whole = last * other.cpu_seconds / other.iterations
             cpu.append(seconds / whole)

@@ -51,7 +51,9 @@ def test_an_image_smaller_than_a_crop_is_shown_whole():
     assert (crop.width, crop.height, crop.top, crop.left) == (30, 20, 0, 0)
 
 
-@pytest.mark.parametrize(("limit", "count", "side"), [(110_000, 3, SIDES[-1]), (30_000, 1, SIDES[-1]), (10, 0, 0)])
+@pytest.mark.parametrize(
+    ("limit", "count", "side"), [(110_000, 3, SIDES[-1]), (30_000, 1, SIDES[-1]), (10, 0, 0), (-1, 0, 0)]
+)
 def test_crops_are_smaller_and_then_fewer_where_they_would_be_too_large(limit, count, side):
     rng = np.random.default_rng(0)
     noise = {key: {n: rng.integers(0, 100, (192, 240, 3), np.uint8) for n in "ab"} for key in ("x", "y")}

@@ -1,15 +1,19 @@
 """The page of a table: its figures are those of table.json, what is missing is said, and text of others stays text."""
 
+import errno
 import json
 import shutil
 import sys
+from dataclasses import replace
+from statistics import fmean
 
+import cv2
 import pytest
 import report_cases
 import tiny
 
 from srkd_plugin.cli.main import main
-from srkd_plugin.report import crops
+from srkd_plugin.report import crops, image_gains
 from srkd_plugin.report.render import LARGEST, render
 from srkd_plugin.report.setting import setting
 from srkd_plugin.report.source import Source, missing_runs
@@ -258,3 +262,81 @@ def test_the_page_says_what_the_last_quarter_gave(source):
 def test_many_different_values_are_counted():
     rows = [Run(f"r{n}", 0, f"r{n}", {"scale": 2, "train": {"total_iter": 10 + n // 2}}, {}) for n in range(9)]
     assert setting(rows) == {"scale": "x2", "iterations": "10; 11 (2 rows); 12 (2 rows); 2 others"}
+
+
+def test_bicubic_and_the_teacher_are_compared_with_all_seeds_of_a_row(source):
+    """They are stored with one seed, which the row has, too: its other seeds count as well."""
+    images = [replace(one, seed=0) if one.method == "teacher" else one for one in source.results.images]
+    psnr = {}
+    for one in images:
+        psnr.setdefault((one.method, one.image), []).append(one.psnr)
+    assert len(psnr["good", "sea"]) == 2 and len(psnr["teacher", "sea"]) == 1
+    for other in ("bicubic", "teacher"):
+        wanted = fmean(psnr["good", "sea"]) - psnr[other, "sea"][0]
+        there = image_gains.gains(*image_gains.paired_means(images, "good", other))
+        back = image_gains.gains(*image_gains.paired_means(images, other, "good"))
+        assert dict(there["U"])["sea"] == pytest.approx(wanted)
+        assert dict(back["U"])["sea"] == pytest.approx(-wanted)
+    systems = image_gains.for_script({name: name for name in ("bicubic", "teacher", "good")}, images, ["U"])["systems"]
+    assert [(one["key"], one["paired"]) for one in systems] == [("bicubic", False), ("teacher", False), ("good", True)]
+
+
+def test_a_run_that_failed_is_said_to_have(source):
+    logs = source.machine.folder / "logs"
+    logged = "INFO: [t][epoch:  0, iter:   1,500, lr:(1e-3,)] l_pix: 1\n"
+    end = "# python x.py: exit code {} after 1.00 s, 1.00 s of CPU time\n"
+
+    def states(*codes):
+        for seed, code in enumerate(codes):
+            (logs / f"t_late_s{seed}_train.txt").write_text(logged + end.format(code))
+        return [one.state for one in missing_runs(source)]
+
+    begun = "begun: iteration 1,500 of 2,000"
+    assert states(1, 75) == [f"{begun}; its last command failed (exit code 1)", f"{begun}; asked to end, to be resumed"]
+    (logs / "t_late_s0_test.txt").write_text("error\n" + end.format(2))
+    assert states(0, 0) == ["trained, not tested yet; its last command failed (exit code 2)", "trained, not tested yet"]
+    (logs / "t_late_s0_train.txt").write_text(
+        logged + end.format(0) + "INFO: Start training from epoch: 0, iter: 0\n" + logged.replace("1,500", "  100")
+    )
+    assert states()[0] == "begun: iteration 100 of 2,000", "what is before is of another training"
+
+
+def test_a_page_that_cannot_be_written_is_said_before_any_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    page = str(tmp_path / "file" / "page.html")
+    assert main(["table", "report", *CPU, "--out", str(tmp_path / "out"), "--html", page]) == 2
+    assert f"--html = {page!r}: it cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_old_page_stays_where_a_new_one_cannot_be_written(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    monkeypatch.setattr("srkd_plugin.utils.files.os.fsync", full_disk)
+    assert main(["table", "report", *CPU, "--out", str(tmp_path / "out"), "--html", str(page)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert page.read_text() == "old" and [file.name for file in tmp_path.iterdir() if file.is_file()] == ["page.html"]
+
+
+def full_disk(file):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_commands_of_a_page_are_for_a_shell(tmp_path):
+    source = report_cases.finish(tmp_path, report_cases.write_table(tmp_path))
+    file = source.file.rename(source.file.with_name("my table; ls.yml"))
+    content = page_content(replace(source, file=file))
+    assert content["command"] == f"srkd table run '{file}'"
+    assert content["origins"][1].command == f"srkd table run '{file}' --methods none"
+    assert ("", f"srkd table run '{file}'") in [
+        (about.get("class", ""), text) for about, text in page_of(replace(source, file=file)).all("pre")
+    ]
+
+
+def test_an_image_of_another_size_than_it_had_leaves_the_page_without_crops(source):
+    images = source.machine.root / "results/t_good_s0_test/visualization/S"
+    file = next(images.iterdir())
+    cv2.imwrite(str(file), cv2.imread(str(file))[:50, :60])
+    content = page_content(source)
+    assert not content["crops"]
+    assert "good has it with 60 x 50 pixels, and HR with 128 x 96" in content["why_no_crops"]

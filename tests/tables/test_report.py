@@ -1,7 +1,9 @@
 """The report: the figures in the Markdown and JSON are those of the results, by hand."""
 
+import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,11 +12,14 @@ import cv2
 import pytest
 import tiny
 
+from srkd_plugin.cli.main import main
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.tables import plan, report
 from srkd_plugin.tables.plots import budget_curves
 from srkd_plugin.tables.results import FILES, CurvePoint, ImageResult, Results, RunResult, load, merged
 from srkd_plugin.tables.table_sections import BenchmarkSet, Group, Method, Table, TeacherRow
+from srkd_plugin.utils import figures
+from srkd_plugin.utils.figures import plain
 
 SEEDS = (0, 1, 2)
 
@@ -191,3 +196,58 @@ def test_the_published_table_is_that_of_its_csv(folder):
     assert (folder / "table.md").read_text().rstrip() == text
     for block in text.split("\n\n")[1:]:
         assert block in (tiny.PROJECT / "docs/results.md").read_text()
+
+
+def test_results_of_several_folders_are_not_mixed_with_the_csv_of_one(tmp_path, capsys):
+    """Its table would be of all folders, and its CSV of one."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        shutil.copytree(tiny.PROJECT / "docs/results/cpu", folder)
+    before = tiny.tree(tmp_path)
+    file = str(tiny.PROJECT / "options/tables/cpu.yml")
+    assert main(["table", "report", file, "--results", *map(str, folders), "--out", f"{tmp_path}/b/../a"]) == 2
+    assert "results of several folders are not written into one of them" in capsys.readouterr().err
+    assert tiny.tree(tmp_path) == before
+
+
+def test_labels_are_drawn_as_they_are(table, results, tmp_path):
+    """No formula, which could be wrong; and a legend that leaves no row out."""
+    labels = {"none": "_none", "good": r"costs $\frac$ or $", "bad": "a|b_c"}
+    methods = {name: row.model_copy(update={"label": labels.get(name)}) for name, row in table.methods.items()}
+    methods["good"] = methods["good"].model_copy(update={"budget": r"$\frac$"})
+    measured = [RunResult("good", 0, 34115, 2000, 1.0, 100.0, 30.0)]
+    table = table.model_copy(update={"methods": methods})
+    report.write_report(table, Results(results.images, results.curves, [*results.runs, *measured]), tmp_path)
+    for name in ("gain.png", "curves.png", "budget.png"):
+        assert cv2.imread(str(tmp_path / name)).std() > 10
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    axis.plot([1], label=plain("_none"))
+    assert [text.get_text() for text in axis.legend().get_texts()] == [" _none"]
+
+
+def test_without_matplotlib_there_is_a_report_without_pictures(table, results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "can_draw", lambda: False)
+    report.write_report(table, results, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.json", "table.md"]
+    assert "There are no pictures: they need matplotlib" in capsys.readouterr().err
+
+
+def test_an_old_picture_stays_where_a_new_one_cannot_be_written(table, results, tmp_path, monkeypatch):
+    (tmp_path / "gain.png").write_bytes(b"old")
+
+    def full_disk(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figures, "write_atomically", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        report.write_report(table, results, tmp_path)
+    assert (tmp_path / "gain.png").read_bytes() == b"old"
+
+
+def test_curves_of_iteration_0_alone_end_nothing(table, results, tmp_path):
+    """Earlier versions have stored such."""
+    curves = [replace(point, iteration=0) for point in results.curves]
+    report.write_report(table, Results(results.images, curves, results.runs), tmp_path)
+    assert "| good one | 0 of 3 |" in (tmp_path / "table.md").read_text()

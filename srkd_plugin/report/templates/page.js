@@ -15,7 +15,7 @@
   // Tables: a click on a column's name sorts by it, a second one turns the order round. Empty cells stay last.
   const key = (row, column) => {
     const cell = row.cells[column], value = cell.dataset.value;
-    return value === undefined ? cell.textContent.trim() : value === "" ? null : Number(value);
+    return value === undefined ? cell.textContent.trim() : value === "" ? null : Number(value.replace("inf", "Infinity"));
   };
   const sort = (head, column) => {
     const table = head.closest("table"), body = table.tBodies[0], before = head.getAttribute("aria-sort");
@@ -26,7 +26,7 @@
     const rows = [...body.rows].map((row, place) => ({ row, place, value: key(row, column) }));
     rows.sort((a, b) => {
       if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
-      const order = numeric ? a.value - b.value : a.value.localeCompare(b.value);
+      const order = numeric ? (a.value > b.value) - (a.value < b.value) : a.value.localeCompare(b.value);
       return (down ? -order : order) || a.place - b.place;
     });
     body.append(...rows.map((one) => one.row));
@@ -79,7 +79,7 @@
     });
   }
 
-  // Per image: any two systems, on the seeds that both have; where they have none in common (bicubic), on all of each.
+  // Per image: any two systems, on the seeds that both have; bicubic and the teacher with all seeds of a method.
   const images = data("images");
   const bar = (gain, largest) => {
     const plot = element("svg", null, { viewBox: "-100 0 200 10", preserveAspectRatio: "none", "aria-hidden": "true" }, SVG);
@@ -93,7 +93,7 @@
     return found.length ? found.reduce((sum, one) => sum + one, 0) / found.length : null;
   };
   const gains = (a, b, set) => {
-    const common = a.seeds[set].filter((seed) => b.seeds[set].includes(seed));
+    const common = a.paired && b.paired ? a.seeds[set].filter((seed) => b.seeds[set].includes(seed)) : [];
     const of = (system) => (common.length ? common : system.seeds[set]);
     const found = images.sets[set].map((name, number) => {
       const [ours, theirs] = [mean(a, set, number, of(a)), mean(b, set, number, of(b))];
