@@ -248,6 +248,6 @@ def test_an_old_picture_stays_where_a_new_one_cannot_be_written(table, results, 
 
 def test_curves_of_iteration_0_alone_end_nothing(table, results, tmp_path):
     """Earlier versions have stored such."""
-    curves = [replace(point, iteration=0) for point in results.curves]
+    curves = [replace(point, iteration=0) for point in results.curves if point.iteration == 2000]
     report.write_report(table, Results(results.images, curves, results.runs), tmp_path)
     assert "| good one | 0 of 3 |" in (tmp_path / "table.md").read_text()
