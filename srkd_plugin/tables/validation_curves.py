@@ -19,12 +19,12 @@ def curves_by_run(results: Results) -> dict[tuple[str, int], Curve]:
     """The curves by ``(method, seed)``.
 
     Args:
-        results: Validations in any order.
+        results: Validations in any order; of several at one iteration the last one counts.
     """
-    found: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    found: dict[tuple[str, int], dict[int, float]] = {}
     for point in sorted(results.curves, key=lambda point: point.iteration):
-        found.setdefault((point.method, point.seed), []).append((point.iteration, point.psnr))
-    return dict(found)
+        found.setdefault((point.method, point.seed), {})[point.iteration] = point.psnr
+    return {run: list(curve.items()) for run, curve in found.items()}
 
 
 def gain_of_last_quarter(curve: Curve) -> Optional[float]:

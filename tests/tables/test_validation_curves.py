@@ -6,7 +6,7 @@ import pytest
 from srkd_plugin.tables.report import as_json, markdown
 from srkd_plugin.tables.results import CurvePoint, Results
 from srkd_plugin.tables.table_sections import BenchmarkSet, Method, Table, TeacherRow
-from srkd_plugin.tables.validation_curves import gain_of_last_quarter, last_quarters
+from srkd_plugin.tables.validation_curves import curves_by_run, gain_of_last_quarter, last_quarters
 
 
 @pytest.fixture
@@ -34,6 +34,13 @@ def test_without_a_validation_before_the_last_quarter_there_is_none(curve):
 
 def test_a_validation_at_three_quarters_is_taken_as_it_is():
     assert gain_of_last_quarter([(250, 1.0), (750, 30.0), (1000, 30.5)]) == 0.5
+
+
+def test_of_two_validations_at_one_iteration_the_last_counts():
+    points = [(500, 29.0), (750, 1.0), (750, 30.0), (1000, 30.5)]
+    curves = curves_by_run(Results([], [CurvePoint("none", 0, *point) for point in points], []))
+    assert curves == {("none", 0): [(500, 29.0), (750, 30.0), (1000, 30.5)]}
+    assert gain_of_last_quarter(curves["none", 0]) == 0.5
 
 
 def test_rows_have_the_mean_over_their_seeds_and_the_report_says_it(table):
