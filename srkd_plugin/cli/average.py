@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     describe(parser, _run, DESCRIPTION, EXAMPLES)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="checkpoints, .pth or .safetensors")
     parser.add_argument("--out", type=Path, required=True, metavar="NET.pth", help="file to write")
-    parser.add_argument("-opt", aliases=("--opt",), type=Path, metavar="FILE", help="options file of the network's run")
+    parser.add_options_file("options file of the network's run", required=False)
     parser.add_argument(
         "--param-key", metavar="KEY", help="key of the weights (default: params_ema and params, those that all have)"
     )

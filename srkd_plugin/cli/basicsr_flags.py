@@ -15,9 +15,7 @@ from srkd_plugin.cli.parser import Parser, existing_file
 def add_basicsr_flags(parser: Parser, to_train: bool) -> None:
     """Add the flags of BasicSR's ``parse_options``; those that do nothing in a test are understood, and not shown."""
     resume, debug = "go on from the newest checkpoint, if there is one", "BasicSR's debug mode: 8 iterations, no logger"
-    parser.add_argument(
-        "-opt", aliases=("--opt",), type=existing_file, required=True, metavar="FILE", help="options file"
-    )
+    parser.add_options_file("options file", type=existing_file)
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), help="pytorch: started by torchrun")
     parser.add_argument("--auto-resume", action="store_true", help=resume if to_train else argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help=debug if to_train else argparse.SUPPRESS)

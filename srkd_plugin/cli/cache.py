@@ -77,9 +77,7 @@ def _add_making(parser: Parser, repair: bool = False) -> None:
     def told(default: str) -> str:
         return "(as the cache says)" if repair else f"({default})"
 
-    parser.add_argument(
-        "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the training run"
-    )
+    parser.add_options_file("options file of the training run")
     parser.add_argument("--teacher", metavar="NAME", help="which of the options' teachers, where they have several")
     parser.add_argument("--out", type=Path, metavar="LMDB", help="the cache (default: the options' dataroot_teacher)")
     parser.add_argument(

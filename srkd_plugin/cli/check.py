@@ -42,14 +42,7 @@ srkd check -opt options/distill_cl_l1.yml --auto-resume
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``srkd check``."""
     describe(parser, _run, DESCRIPTION, EXAMPLES)
-    parser.add_argument(
-        "-opt",
-        aliases=("--opt",),
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="options file to train or to test with",
-    )
+    parser.add_options_file("options file to train or to test with")
     parser.add_argument(
         "--root", type=Path, default=Path(), help="BasicSR checkout, below which it writes (default: here)"
     )

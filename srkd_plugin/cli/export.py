@@ -35,9 +35,7 @@ srkd export -opt options/distill_cl_l1.yml --out exported --fixed 540x960
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``srkd export``."""
     describe(parser, _run, DESCRIPTION, EXAMPLES)
-    parser.add_argument(
-        "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the network's run"
-    )
+    parser.add_options_file("options file of the network's run")
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help=".pth or .safetensors (default: net_g_latest of the options' run)"
     )

@@ -34,6 +34,16 @@ class Parser(argparse.ArgumentParser):
             keywords["type"] = path  # an empty one would be the working directory
         return super().add_argument(*names, **keywords)
 
+    def add_options_file(self, help: str, required: bool = True, type: Callable[[str], Any] = Path) -> argparse.Action:
+        """Add ``-opt FILE``, BasicSR's flag of an options file; ``--opt`` is understood, too.
+
+        Args:
+            help: What the options are of.
+            required: Whether the command needs it.
+            type: Argparse type of its value.
+        """
+        return self.add_argument("-opt", aliases=("--opt",), type=type, required=required, metavar="FILE", help=help)
+
     def parse_known_args(  # type: ignore[override]  # typeshed has overloads for other namespaces
         self, args: Optional[Sequence[str]] = None, namespace: Optional[argparse.Namespace] = None
     ) -> tuple[argparse.Namespace, list[str]]:

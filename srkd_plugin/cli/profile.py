@@ -27,9 +27,7 @@ srkd profile -opt options/distill_cl_l1.yml --lq 640x360 --model exported/studen
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``srkd profile``."""
     describe(parser, _run, DESCRIPTION, EXAMPLES)
-    parser.add_argument(
-        "-opt", aliases=("--opt",), type=Path, required=True, metavar="FILE", help="options file of the networks' run"
-    )
+    parser.add_options_file("options file of the networks' run")
     parser.add_argument(
         "--size",
         type=_size,

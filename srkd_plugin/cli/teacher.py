@@ -43,14 +43,7 @@ def add_arguments(parser: Parser) -> None:
     about = "Measure a teacher; convert EDSR's official weights."
     commands = add_commands(parser, about, "srkd teacher verify -opt options/distill_cl_l1.yml")
     verify = add_command(commands, "verify", _verify, "is it the published network?", VERIFY_HELP, VERIFY_EXAMPLES)
-    verify.add_argument(
-        "-opt",
-        aliases=("--opt",),
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="options file with network_t or teachers",
-    )
+    verify.add_options_file("options file with network_t or teachers")
     verify.add_argument("--teacher", metavar="NAME", help="which of the options' teachers, where they have several")
     verify.add_argument("--gt", aliases=("--hr",), type=Path, metavar="PATH", help="folder or LMDB of HR images")
     verify.add_argument("--lq", aliases=("--lr",), type=Path, metavar="PATH", help="folder or LMDB of LR images")
