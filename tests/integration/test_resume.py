@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cached
 import pytest
 import tiny
 import torch
@@ -145,6 +146,17 @@ def test_a_killed_run_ends_as_one_that_was_not(checkout, tmp_path, opt, workers,
         opt["datasets"]["train"]["dataset_enlarge_ratio"] = 10
     kill_and_resume(checkout, opt, kills=2, seed=workers, processes=processes)
     assert differences(content(checkout), undisturbed(tmp_path, opt, processes)) == []
+
+
+@pytest.mark.timeout(1200)
+def test_two_ranks_go_on_with_zoomed_inputs_of_a_cache(checkout, tmp_path, opt):
+    """Each rank draws its own crops of the zoomed images, and has to draw the same ones again."""
+    cache = cached.make_with_zooms(opt, tmp_path / "zoomed.lmdb")
+    opt["datasets"]["train"].update(type="TeacherCacheDataset", dataroot_teacher=str(cache), dataset_enlarge_ratio=10)
+    opt["train"]["distill_opt"] = {"contrastive": TERMS["contrastive"]}  # a cache has no feature maps
+    opt["train"]["samples"] = {"zoom_in": 2, "zoom_out": True}
+    kill_and_resume(checkout, opt, kills=1, seed=3, processes=2)
+    assert differences(content(checkout), undisturbed(tmp_path, opt, 2)) == []
 
 
 def test_a_finished_run_goes_on_longer_and_a_refused_one_changes_nothing(checkout, opt):
