@@ -56,9 +56,10 @@ def _run(args: argparse.Namespace) -> int:
         written.append(f"picture: {args.picture}")
     if args.html:
         from srkd_plugin.report.compare_page import write_compare_page
+        from srkd_plugin.report.render import written_page
 
-        write_compare_page(comparison, {"--gt": args.gt, "--lq": args.lq}, systems, args.scale, args.html)
-        written.append(f"page: {args.html}")
+        size = write_compare_page(comparison, {"--gt": args.gt, "--lq": args.lq}, systems, args.scale, args.html)
+        written.append(written_page(args.html, size))
     if written:
         print("\n" + "\n".join(written))
     return 0

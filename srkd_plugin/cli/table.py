@@ -227,11 +227,12 @@ def _report(args: argparse.Namespace) -> int:
     if machine:
         print(f"{len(finished)} of {len(runs)} runs; report: {out}")
     if args.html is not None:
+        from srkd_plugin.report.render import written_page
         from srkd_plugin.report.source import Source
         from srkd_plugin.report.table_page import write_table_page
 
-        write_table_page(Source(args.table, table, found, args.results, machine), args.html)
-        print(f"page: {args.html}")
+        size = write_table_page(Source(args.table, table, found, args.results, machine), args.html)
+        print(written_page(args.html, size))
     return 0
 
 

@@ -17,7 +17,7 @@ from srkd_plugin.errors import MISSING, InputError
 from srkd_plugin.report import image_gains
 from srkd_plugin.report.crops import HR, SetImages, make_crops
 from srkd_plugin.report.provenance import versions
-from srkd_plugin.report.render import LARGEST, REST, render, require_page, write_page
+from srkd_plugin.report.render import LARGEST, REST, beyond_bound, render, require_page, write_page
 from srkd_plugin.report.table_page import crop_labels
 from srkd_plugin.tables.paired_stats import Interval, interval
 from srkd_plugin.tables.results import BICUBIC, ImageResult
@@ -89,12 +89,14 @@ def write_compare_page(
         "folders": {**{flag: str(at) for flag, at in folders.items()}, **{s: str(at) for s, at in systems.items()}},
         "hashes": {HR: _sha256(comparison.hr), **{s: _sha256(comparison.images[s]) for s in systems}},
         "versions": versions(),
+        "too_large": "",
         "crops": [],
         "crop_labels": {},
     }
     readers = {system: partial(_get, images) for system, images in comparison.images.items()}
     images = SetImages(name, list(comparison.hr), partial(_get, comparison.hr), readers)
-    rest = LARGEST - REST - len(render(TEMPLATE, content).encode(errors="replace"))
+    size = len(render(TEMPLATE, content).encode(errors="replace"))
+    content["too_large"], rest = beyond_bound(size), LARGEST - REST - size
     content["crops"] = make_crops([images], ours, first, rest)
     content["crop_labels"] = crop_labels(labels, content["crops"])
     return write_page(TEMPLATE, content, file)

@@ -53,7 +53,8 @@ class Crop:
     Attributes:
         left: Column of its first pixel, in HR pixels.
         top: Row of its first pixel.
-        gain: How much lower the squared error of the one system is there than that of the other, as a share of it.
+        gain: How much lower the squared error of the one system is there than that of the other, as a share of it;
+            minus infinity if the other is exactly HR there, and None if both are.
     """
 
     set: str
@@ -62,8 +63,16 @@ class Crop:
     top: int
     width: int
     height: int
-    gain: float
+    gain: Optional[float]
     pictures: Sequence[Picture]
+
+    def compared(self, ours: str, theirs: str) -> str:
+        """Say how the squared errors of two systems compare, by their labels."""
+        if self.gain is None:
+            return f"{ours} and {theirs} are both exactly HR"
+        if math.isinf(self.gain):
+            return f"{theirs} is exactly HR, {ours} is not"
+        return f"squared error of {ours} {abs(100 * self.gain):.1f} % {'lower' if self.gain >= 0 else 'higher'}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class _Place:
     top: int
     left: int
     difference: float
-    share: float
+    share: Optional[float]
 
 
 def make_crops(sets: Sequence[SetImages], ours: str, theirs: str, limit: int) -> list[Crop]:
@@ -91,6 +100,8 @@ def make_crops(sets: Sequence[SetImages], ours: str, theirs: str, limit: int) ->
         InputError: A system's image is not as large as HR's.
     """
     crops: list[Crop] = []
+    if limit <= 0:
+        return crops  # no image is read for nothing
     for side in SIDES:
         crops = [_crop(one, place, side) for one in sets for place in _places(one, ours, theirs, side)]
         if _size(crops) <= limit:
@@ -116,10 +127,17 @@ def _places(images: SetImages, ours: str, theirs: str, side: int) -> list[_Place
             row, column = np.unravel_index(index, difference.shape)
             value, before = float(difference[row, column]), float(sums[0][row, column])
             step = side // 2
-            found.append(_Place(name, int(row) * step, int(column) * step, value, value / before if before else 0.0))
+            found.append(_Place(name, int(row) * step, int(column) * step, value, _share(value, before)))
     best.sort(key=lambda place: -place.difference)
     worst.sort(key=lambda place: place.difference)
     return list(dict.fromkeys([*best[:BEST], *worst[:WORST]]))
+
+
+def _share(difference: float, before: float) -> Optional[float]:
+    """See :attr:`Crop.gain`; no share of nothing is known."""
+    if before:
+        return difference / before
+    return -math.inf if difference else None
 
 
 def _made(images: SetImages, system: str, name: str, hr: np.ndarray) -> np.ndarray:

@@ -55,6 +55,25 @@ def write_page(template: str, content: Mapping[str, Any], file: Path) -> int:
     return len(page)
 
 
+def beyond_bound(size: int) -> str:
+    """What is said of a page that is larger than :data:`LARGEST`: then it has no crops. Empty for others.
+
+    Args:
+        size: Its size in bytes.
+    """
+    if size <= LARGEST:
+        return ""
+    return (
+        f"The tables and lists of the page take {size / 1e6:.1f} MB, more than the {LARGEST / 1e6:.0f} MB of a page "
+        "with crops, so that it has none."
+    )
+
+
+def written_page(file: Path, size: int) -> str:
+    """What a command prints of a page that it has written, of ``size`` bytes."""
+    return f"page: {file} {beyond_bound(size)}".rstrip()
+
+
 def render(template: str, content: Mapping[str, Any]) -> str:
     """The HTML of a page.
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from srkd_plugin.report import image_gains, provenance
 from srkd_plugin.report.crops import HR, Crop
 from srkd_plugin.report.figures import Chart, DotPlot, Estimate, dot_plot, line_chart
-from srkd_plugin.report.render import LARGEST, REST, render, write_page
+from srkd_plugin.report.render import LARGEST, REST, beyond_bound, render, write_page
 from srkd_plugin.report.setting import setting
 from srkd_plugin.report.source import Source, count_wanted, missing_runs
 from srkd_plugin.report.table_crops import table_crops
@@ -81,11 +81,13 @@ def page_content(source: Source) -> dict[str, Any]:
         "versions": provenance.versions(),
         "hashes": provenance.hashes(source),
         "crops": [],
+        "too_large": "",
         "why_no_crops": "",
         "crop_labels": {},
         "first_psnr": {},
     }
-    rest = LARGEST - REST - len(render(TEMPLATE, content).encode(errors="replace"))
+    size = len(render(TEMPLATE, content).encode(errors="replace"))
+    content["too_large"], rest = beyond_bound(size), LARGEST - REST - size
     content["crops"], content["why_no_crops"] = table_crops(source, runs, pair, rest)
     content["crop_labels"] = crop_labels(systems, content["crops"])
     content["first_psnr"] = _first_seeds(source)

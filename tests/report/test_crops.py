@@ -59,4 +59,27 @@ def test_crops_are_smaller_and_then_fewer_where_they_would_be_too_large(limit, c
     noise = {key: {n: rng.integers(0, 100, (192, 240, 3), np.uint8) for n in "ab"} for key in ("x", "y")}
     found = make_crops([images(**noise)], "x", "y", limit)
     assert len(found) == count and {crop.width for crop in found} <= {side}
-    assert sum(len(picture.uri) for crop in found for picture in crop.pictures) <= limit
+    assert sum(len(picture.uri) for crop in found for picture in crop.pictures) <= max(limit, 0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        (2, 0, "B is exactly HR, A is not"),
+        (0, 0, "A and B are both exactly HR"),
+        (0, 2, "squared error of A 100.0 % lower"),
+        (2, 1, "squared error of A 300.0 % higher"),
+    ],
+)
+def test_a_share_of_no_error_is_not_said(ours, theirs, says):
+    hr = np.full((20, 30, 3), 9, np.uint8)
+    one = SetImages("S", ["a"], lambda name: hr, {"a": lambda name: hr + ours, "b": lambda name: hr + theirs})
+    (crop,) = make_crops([one], "a", "b", 10**9)
+    assert crop.compared("A", "B") == says
+
+
+def test_no_image_is_read_where_there_is_no_room_for_crops():
+    def read(name):
+        raise AssertionError
+
+    assert make_crops([SetImages("S", ["a"], read, {"x": read, "y": read})], "x", "y", 0) == []

@@ -228,6 +228,24 @@ def test_the_page_stays_below_its_bound(source, monkeypatch):
     assert len(render(TEMPLATE, page_content(source)).encode()) < whole - 60_000
 
 
+def test_a_page_whose_tables_are_too_large_says_that_it_has_no_crops(source, tmp_path, monkeypatch, capsys):
+    for module in ("table_page", "compare_page", "render"):
+        monkeypatch.setattr(f"srkd_plugin.report.{module}.LARGEST", 10_000)
+    monkeypatch.chdir(source.machine.root)
+    systems = [f"--system={s}=results/t_{s}_s0_test/visualization/S" for s in ("none", "good")]
+    page = tmp_path / "page.html"
+    for command in (
+        ["table", "report", str(source.file)],
+        ["table", "report", str(source.file), "--results", "tables/t"],
+        ["compare", "--gt", "data/S/HR", "--lq", "data/S/LR", "--scale", "2", *systems],
+    ):
+        assert main([*command, "--html", str(page)]) == 0
+        said = f"more than the {0.01:.0f} MB of a page with crops, so that it has none."
+        assert said in capsys.readouterr().out.splitlines()[-1]
+        read = report_cases.Page(page.read_text("utf-8"))
+        assert said in read.text and read.all("img") == []
+
+
 def test_the_page_begins_with_title_and_setting(source):
     page = page_of(source)
     facts = dict(zip((text for _, text in page.all("dt")), (text for _, text in page.all("dd"))))
