@@ -33,6 +33,8 @@ TRIES = 5
 """How often ``squeue`` is asked before it counts as out of order; busy controllers refuse now and then."""
 BEFORE_THE_END = 60
 """Seconds before the time limit at which a training is asked to save and end."""
+NOTED = ("id", "options_sha256")
+"""What is noted of a job that was submitted: its number, and of which options it is."""
 NEVER = "DependencyNeverSatisfied"
 """Reason that ``squeue`` gives for a job that waits for one that has failed."""
 
@@ -112,9 +114,19 @@ class Queue:
         return f"{self._prefix}-{job.file_name}"
 
     def noted(self, job: Job) -> Optional[dict[str, str]]:
-        """Number and options of the job that was submitted last."""
+        """Number and options of the job that was submitted last.
+
+        Raises:
+            InputError: The file is damaged.
+        """
         file = self._note(job)
-        return read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        found = read_json(file)
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in NOTED):
+            remedy = "Remove it and rerun: a job in the queue is found by its name."
+            raise InputError("file", str(file), "it does not say which job was submitted", remedy)
+        return found
 
     def _note(self, job: Job) -> Path:
         return self.folder / f"{job.file_name}.json"
@@ -149,7 +161,7 @@ class Queue:
         except submitit.core.utils.FailedJobError as error:
             said = printable(_last_line(str(error).splitlines()))
             raise InputError(OPTION, SLURM, f"sbatch refuses {job.name}: {said}", "See the table's slurm.") from error
-        write_json(self._note(job), {"id": number, "options_sha256": job.options_sha256})
+        write_json(self._note(job), dict(zip(NOTED, (number, job.options_sha256))))
         return number
 
 

@@ -26,8 +26,20 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 
 
+def _one_word(text: str) -> str:
+    if text.split() != [text]:
+        raise ValueError("it is one word, as sbatch takes it")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_one_word)]
+"""A value in a batch file, where a space ends it and a new line begins another."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class TeacherRow(_Section):
@@ -102,15 +114,15 @@ class SlurmSection(_Section):
 
     timeout_min: int = Field(ge=2)
     """Minutes that a job may take. A training that takes longer saves before the end, and the next call goes on."""
-    partition: Optional[str] = None
+    partition: Optional[Word] = None
     cpus_per_task: int = Field(default=1, ge=1)
     """CPUs; those of the data loader's workers included."""
     mem_gb: Optional[float] = Field(default=None, gt=0)
     """Memory in GB; none: as the cluster gives it."""
     gpus_per_node: int = Field(default=0, ge=0)
-    account: Optional[str] = None
-    qos: Optional[str] = None
-    constraint: Optional[str] = None
+    account: Optional[Word] = None
+    qos: Optional[Word] = None
+    constraint: Optional[Word] = None
     setup: list[str] = Field(default_factory=list)
     """Lines of shell before the job, e.g. ``module load cuda``."""
 

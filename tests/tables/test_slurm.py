@@ -301,6 +301,17 @@ def test_a_cache_in_shards_is_a_job_for_each(root, cluster):
     assert [job.name for job in jobs.jobs_of(runs, queue.machine) if job.cache] == [job.name for job in shards[1:]]
 
 
+@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"id": 7, "options_sha256": "x"}', '{"id": "7"}'])
+def test_a_damaged_note_of_a_job_is_named_before_anything_is_submitted(root, cluster, content):
+    runs, queue = make(root)
+    note = root / "tables/t/jobs/run_t_first_s0.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(content)
+    with pytest.raises(InputError, match=r"run_t_first_s0\.json': it .*\. Remove it and rerun"):
+        slurm._submit(queue, runs)
+    assert not (cluster / "count").exists()
+
+
 def test_a_slurm_that_does_not_answer_is_asked_again_and_then_said(root, cluster, monkeypatch):
     runs, queue = make(root)
     pauses = []
@@ -363,6 +374,9 @@ def make_without_slurm(root, content=CONTENT):
         ({}, "error: slurm.timeout_min is missing: it is required. Add timeout_min to slurm."),
         ({"timeout_min": "1h"}, "error: slurm.timeout_min = '1h': Input should be a valid integer"),
         ({"timeout_min": 60, "mem": 3}, "error: slurm.mem = 3: unknown key. Did you mean 'mem_gb'?"),
+        ({"timeout_min": 60, "mem_gb": float("inf")}, "error: slurm.mem_gb = inf: Input should be a finite number"),
+        ({"timeout_min": 60, "qos": ""}, "error: slurm.qos = '': it is one word, as sbatch takes it"),
+        ({"timeout_min": 60, "partition": "a\n#SBATCH -x b"}, r"error: slurm.partition = 'a\n#SBATCH -x b': it is one"),
         ({"timeout_min": 60, "gpus_per_node": -1}, "error: slurm.gpus_per_node = -1: Input should be greater than or"),
     ],
 )
