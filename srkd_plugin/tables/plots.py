@@ -12,6 +12,7 @@ from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.results import CurvePoint, Results
 from srkd_plugin.tables.table_sections import TEACHER, Table
+from srkd_plugin.tables.validation_curves import curves_by_run
 from srkd_plugin.utils.figures import plain, save_figure
 
 MAIN = "main"
@@ -71,11 +72,12 @@ def budget_curves(table: Table, results: Results) -> dict[str, list[list[tuple[f
     A run is taken to use its time evenly over its iterations; making the teacher cache comes before.
     """
     found: dict[str, list[list[tuple[float, float]]]] = {}
+    curves = curves_by_run(results)
     for run in results.runs:
         name = table.methods[run.method].budget if run.method in table.methods else None
         if name is None or run.cpu_seconds == 0 or run.iterations == 0:
             continue
-        curve = sorted((p.iteration, p.psnr) for p in results.curves if (p.method, p.seed) == (run.method, run.seed))
+        curve = curves.get((run.method, run.seed), ())
         pace = run.cpu_seconds / run.iterations
         found.setdefault(f"{name}, {run.iterations:,} iterations", []).append(
             [(run.cache_cpu_seconds + pace * iteration, psnr) for iteration, psnr in curve]
