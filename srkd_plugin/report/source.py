@@ -88,17 +88,18 @@ def _state(machine: Optional[Runner], run: Optional[Run]) -> str:
     text = of_this_training(log.read_text("utf-8", errors="replace"))
     total, code = run.train["train"]["total_iter"], exit_code(text)
     if code == 0:
-        return "trained, not tested yet" + _how_ended(machine.log_file(run, "test"))
+        tests = machine.log_file(run, "test")
+        tested = exit_code(tests.read_text("utf-8", errors="replace")) if tests.exists() else None
+        return f"trained, not tested yet{_how_ended(tested)}"
     reached = re.findall(r"\biter:\s*(\d+(?:,\d+)*)", text)
     where = f"iteration {reached[-1]} of {total:,}" if reached else f"before the first logged iteration of {total:,}"
     curve = read_curve(text, run.train)
     last = f"; last validation {curve[-1][1]:.3f} dB" if curve else ""
-    return f"begun: {where}{last}{_how_ended(log)}"
+    return f"begun: {where}{last}{_how_ended(code)}"
 
 
-def _how_ended(log: Path) -> str:
-    """What is added about a command that has not gone well."""
-    code = exit_code(log.read_text("utf-8", errors="replace")) if log.exists() else None
+def _how_ended(code: Optional[int]) -> str:
+    """What is added about a command by its exit code, if that has not gone well."""
     if not code:
         return ""
     return "; asked to end, to be resumed" if code == STOPPED else f"; its last command failed (exit code {code})"
