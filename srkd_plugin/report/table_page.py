@@ -18,6 +18,7 @@ from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.report import LAST_QUARTER_NOTE, NOTE, TIMES_NOTE, as_json
 from srkd_plugin.tables.results import BICUBIC
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
+from srkd_plugin.tables.validation_curves import mean_curve
 
 TEMPLATE = "table.html.j2"
 PANELS = 3
@@ -181,14 +182,8 @@ def _chart(source: Source, names: Sequence[str]) -> Optional[Chart]:
     """The curves of a group's rows and of their baselines, each the mean over its seeds."""
     table = source.table
     baselines = [table.baseline_of(name) for name in names]
-    curves: dict[str, dict[int, float]] = {}
-    for name in dict.fromkeys([*baselines, *names]):
-        points: dict[int, list[float]] = {}
-        for point in source.results.curves:
-            if point.method == name:
-                points.setdefault(point.iteration, []).append(point.psnr)
-        curves[table.label_of(name)] = {iteration: fmean(values) for iteration, values in points.items()}
-    return line_chart(curves)
+    shown = dict.fromkeys([*baselines, *names])
+    return line_chart({table.label_of(name): dict(mean_curve(source.results, name)) for name in shown})
 
 
 def _pairs(table: Table, figures: Json) -> list[dict[str, Any]]:

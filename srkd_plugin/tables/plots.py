@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from srkd_plugin.evaluate.compare_images import compare, draw_crops
 from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.plan import Run
-from srkd_plugin.tables.results import CurvePoint, Results
+from srkd_plugin.tables.results import Results
 from srkd_plugin.tables.table_sections import TEACHER, Table
-from srkd_plugin.tables.validation_curves import curves_by_run
+from srkd_plugin.tables.validation_curves import curves_by_run, mean_curve
 from srkd_plugin.utils.figures import plain, save_figure
 
 MAIN = "main"
@@ -43,19 +42,15 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
     save_figure(figure, file)
 
 
-def draw_curves(table: Table, curves: Sequence[CurvePoint], file: Path) -> None:
+def draw_curves(table: Table, results: Results, file: Path) -> None:
     """Draw the validation PSNR of the main group's methods against iterations, the mean over the seeds."""
     figure, axes = _figure(1, 1, width=7.0, height=4.2)
     axis, lowest = axes[0][0], []
     for method, row in table.methods.items():
-        points: dict[int, list[float]] = {}
-        for point in curves:
-            if point.method == method and row.group == MAIN:
-                points.setdefault(point.iteration, []).append(point.psnr)
-        if points:
-            means = [fmean(points[iteration]) for iteration in sorted(points)]
-            axis.plot(sorted(points), means, marker=".", label=plain(table.label_of(method)))
-            lowest.append((means[-1], means[0]))
+        curve = mean_curve(results, method) if row.group == MAIN else ()
+        if curve:
+            axis.plot(*zip(*curve), marker=".", label=plain(table.label_of(method)))
+            lowest.append((curve[-1][1], curve[0][1]))
     if lowest:
         best = max(last for last, _ in lowest)
         alive = [first for last, first in lowest if last > best - COLLAPSED]

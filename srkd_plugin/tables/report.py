@@ -54,7 +54,7 @@ def write_report(table: Table, results: Results, folder: Path) -> None:
         print(f"There are no pictures: they need matplotlib (pip install 'srkd-plugin[{EXTRA}]').", file=sys.stderr)
         return
     draw_gains(table, PsnrTable(results.images), folder / "gain.png")
-    draw_curves(table, results.curves, folder / "curves.png")
+    draw_curves(table, results, folder / "curves.png")
     draw_budget(table, results, folder / "budget.png")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Optional
 
 from srkd_plugin.tables.paired_stats import Interval, interval
@@ -25,6 +26,21 @@ def curves_by_run(results: Results) -> dict[tuple[str, int], Curve]:
     for point in sorted(results.curves, key=lambda point: point.iteration):
         found.setdefault((point.method, point.seed), {})[point.iteration] = point.psnr
     return {run: list(curve.items()) for run, curve in found.items()}
+
+
+def mean_curve(results: Results, method: str) -> Curve:
+    """The mean over a method's seeds; at each iteration over those that were validated there.
+
+    Args:
+        results: Validations in any order.
+        method: A row, or the teacher; the curve of one that has none is empty.
+    """
+    points: dict[int, list[float]] = {}
+    for (row, _), curve in curves_by_run(results).items():
+        if row == method:
+            for iteration, psnr in curve:
+                points.setdefault(iteration, []).append(psnr)
+    return [(iteration, fmean(points[iteration])) for iteration in sorted(points)]
 
 
 def gain_of_last_quarter(curve: Curve) -> Optional[float]:
