@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.weights_file import WeightsFile
+from srkd_plugin.options.int8_network import described
 from srkd_plugin.options.sections import QuantizeSection
 from srkd_plugin.options.validate import check_section
 from srkd_plugin.quantization.calibration_images import read_crops
 from srkd_plugin.quantization.costs import AT_PSNR
-from srkd_plugin.quantization.int8_student_arch import Int8Student, described, is_int8
+from srkd_plugin.quantization.int8_student_arch import Int8Student, is_int8
 from srkd_plugin.quantization.phases import Phases
 from srkd_plugin.quantization.ranges import BATCH
 

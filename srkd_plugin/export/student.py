@@ -19,7 +19,7 @@ from srkd_plugin.networks.student_file import StudentFile
 from srkd_plugin.networks.teacher import check_outputs
 from srkd_plugin.networks.weights_file import KNOWN_KEYS, WeightsFile
 from srkd_plugin.options import reader
-from srkd_plugin.quantization.int8_student_arch import as_trained
+from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.utils.files import sha256_of_file
 from srkd_plugin.utils.weights import is_state_dict, load_weights_file
 

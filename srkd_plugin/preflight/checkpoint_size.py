@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.reparameterize import fused_state_dict
+from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.options.registered_names import makes_lq
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight.basicsr_sections import make_optimizer
 from srkd_plugin.preflight.networks import trial
-from srkd_plugin.quantization.int8_student_arch import as_trained
 
 BYTES = 4
 """Size of one value of float32."""

@@ -15,8 +15,12 @@ from srkd_plugin.quantization.ptq import steps_by_name
 KEY = "train.quantize"
 
 
-def check_quantize(options: RunOptions) -> None:
+def check_quantize(options: RunOptions, has_weights: bool = True) -> None:
     """Check the section, if there is one; a network is built and thrown away.
+
+    Args:
+        options: The run's.
+        has_weights: Whether the weights to start from are there; those that are yet to be made are not asked for.
 
     Raises:
         OptionsError: The student has no weights to start from, or its network, another key or the training images
@@ -27,7 +31,7 @@ def check_quantize(options: RunOptions) -> None:
         return
     _check_others(options)
     resumes = options.raw.get("auto_resume") or options.raw["path"].get("resume_state")
-    if not path.pretrain_network_g and not resumes:
+    if has_weights and not path.pretrain_network_g and not resumes:
         problem = f"{KEY} fine-tunes a student that is trained"
         raise OptionsError("path.pretrain_network_g", MISSING, problem, "Name its weights file.")
     last = int(options.stock.train.total_iter)

@@ -14,9 +14,9 @@ from srkd_plugin.distill.trained_student import TrainedStudent
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.weights_file import WeightsFile
+from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.options.run_options import RunOptions
 from srkd_plugin.preflight.networks import root_logger_untouched
-from srkd_plugin.quantization.int8_student_arch import as_trained
 from srkd_plugin.training.resume_optimizer import check_kind, check_parameters
 from srkd_plugin.training.resume_record import differences, lines, make_record
 from srkd_plugin.training.resume_rules import ANEW

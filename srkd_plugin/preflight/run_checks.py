@@ -37,12 +37,14 @@ GAN_KEYS = (
 )
 
 
-def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
+def check(opt: Mapping[str, Any], has_targets: bool = True, has_weights: bool = True) -> CheckedRun:
     """Read a training run's options, and check everything in them; build nothing that stays, write nothing.
 
     Args:
         opt: The options as BasicSR's ``parse_options`` returns them.
         has_targets: Whether what the teacher's images come from is there; a cache that is yet to be made is not.
+        has_weights: Whether the weights are there that the student goes on from, where it has to; another run of the
+            table is yet to make them otherwise.
 
     Returns:
         The options as they were read, with the warnings of all checks and the images that were found.
@@ -84,7 +86,7 @@ def check(opt: Mapping[str, Any], has_targets: bool = True) -> CheckedRun:
     if has_targets:
         source.check(device, None if data["train"] is None else data["train"].images)
     student, step_losses = check_networks(options)
-    check_quantize(options)
+    check_quantize(options, has_weights)
     reads_history = step_losses.reads("history")
     size = checkpoint_size(options, student, step_losses.connectors, reads_history)
     return CheckedRun.of(options, data=data, size=size, reads_history=reads_history)

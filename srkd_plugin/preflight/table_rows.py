@@ -79,7 +79,8 @@ def _training_warnings(run: Run, made: Collection[str], root: Path, parse: Parse
     check_model_type(opt.get("model_type", MISSING))
     if ours:
         has_caches = all(os.path.exists(root / cache) for cache in run.caches)
-        warnings = run_checks.check(opt, has_targets=has_caches).warnings
+        has_weights = options["path"].get("pretrain_network_g") == run.train["path"].get("pretrain_network_g")
+        warnings = run_checks.check(opt, has_caches, has_weights).warnings
     else:
         warnings = check_stock_run(opt).warnings
         check_output_names(opt)

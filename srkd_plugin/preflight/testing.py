@@ -14,6 +14,7 @@ from srkd_plugin.errors import MISSING, OptionsError, nearest
 from srkd_plugin.networks.build import build_described
 from srkd_plugin.networks.padding import size_multiple
 from srkd_plugin.networks.teacher import check_outputs
+from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.options.network_arguments import check_network_arguments
 from srkd_plugin.options.registered_names import find_class
 from srkd_plugin.options.stock_sections import DataSet, Metric, Val
@@ -25,7 +26,6 @@ from srkd_plugin.preflight.output_names import check_output_names
 from srkd_plugin.preflight.registered_classes import check_registered
 from srkd_plugin.preflight.stock_runs import KNOWN_MODEL
 from srkd_plugin.preflight.validation import check_kinds, check_validation
-from srkd_plugin.quantization.int8_student_arch import as_trained
 
 KNOWN_SETS = ("PairedImageDataset", "SingleImageDataset")
 """BasicSR's data sets of images, gray or RGB as ``color`` says; others may give anything."""

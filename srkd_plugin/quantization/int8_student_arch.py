@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from srkd_plugin.errors import OptionsError
 from srkd_plugin.networks.build import build_described
-from srkd_plugin.options.registered_names import registered_name
-from srkd_plugin.options.sections import QuantizeSection
-from srkd_plugin.options.validate import check_section
 from srkd_plugin.quantization.fold import folded
 from srkd_plugin.quantization.network import Int8Network
 from srkd_plugin.quantization.ptq import Calibrated, Int8Settings, calibrate, steps_by_name
@@ -53,33 +50,6 @@ class Int8Student(Int8Network):
         found = calibrate(net, crops, Int8Settings(self.float_layers, weight_bits=self.weight_bits))
         self.load_state_dict(found.net.state_dict())
         return found
-
-
-def as_trained(opt: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``network_g`` of options as a run trains it: in INT8 if they have a ``train.quantize``.
-
-    Raises:
-        OptionsError: That section is wrong.
-    """
-    given = (opt.get("train") or {}).get("quantize")
-    if given is None:
-        return opt["network_g"]
-    return described(opt["network_g"], check_section(QuantizeSection, "train.quantize", given))
-
-
-def described(network: Mapping[str, Any], section: QuantizeSection) -> dict[str, Any]:
-    """``network_g`` of a student in INT8.
-
-    Args:
-        network: ``network_g`` of the student.
-        section: ``train.quantize``.
-    """
-    return {
-        "type": registered_name(Int8Student.__name__),
-        "network": dict(network),
-        "float_layers": list(section.float_layers),
-        "weight_bits": section.weight_bits,
-    }
 
 
 def is_int8(weights: Mapping[str, Any]) -> bool:

@@ -10,7 +10,8 @@
     methods:
       none: {file: student_edsr_m.yml}
       output: {file: distill_output.yml, label: ..., set: {...}, seeds: [0, 1], baseline: none, group: main}
-      half: {file: distill_output.yml, start_from: output, set: {network_g: ...}}    # cut from that row's student
+      half: {file: distill_output.yml, start_from: output, set: {network_g: ...}}    # cut from that row's student;
+                                         # with train.quantize: that student, fine-tuned in INT8
     imports: [mine.archs]                # modules that register what the options name: --import of every command
     caches: {plain: [--with-images]}     # flags of srkd cache make; a method uses one with cache: plain; or
                                          # {plain: {flags: [--with-images], shards: 4}}: made in four jobs
@@ -35,6 +36,7 @@ from typing import Any, Optional
 from pydantic import BaseModel
 
 from srkd_plugin.errors import MISSING, InputError
+from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.options.registered_names import model_types
 from srkd_plugin.options.validate import check_section
 from srkd_plugin.tables.options_files import OptionsFiles
@@ -206,7 +208,8 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
         train = merge(train, table.distill, "distill")
     if row.start_from is not None:
         earlier = _student_run(table, options, teacher, row.start_from, seed)
-        train = merge(train, _cut_from(earlier, method, train), f"methods.{method}.start_from")
+        start = _start_from(earlier, method, train, merge(train, row.set, f"methods.{method}.set"))
+        train = merge(train, start, f"methods.{method}.start_from")
     flags: Sequence[str] = ()
     if row.cache is not None:
         cached = {
@@ -217,7 +220,7 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
     train = merge(train, row.set, f"methods.{method}.set")
     require_training(f"methods.{method}", row.file, train)
     train.update(name=name, manual_seed=seed)
-    return Run(method, seed, name, train, _test(table, options, name, train["network_g"], weights_of(train)), flags)
+    return Run(method, seed, name, train, _test(table, options, name, as_trained(train), weights_of(train)), flags)
 
 
 def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Any:
@@ -228,16 +231,21 @@ def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Any:
     return {name: table.cache_paths(cache, name) for name in teachers}
 
 
-def _cut_from(earlier: Run, method: str, train: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a student that is cut from that of another run."""
+def _start_from(earlier: Run, method: str, train: Mapping[str, Any], with_set: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a student that starts from that of another run: cut from it, or the same in INT8."""
+    assert earlier.train is not None
+    weights, key = weights_of(earlier.train)
+    if with_set["train"].get("quantize") is not None:
+        if with_set["network_g"] != earlier.train["network_g"]:
+            problem = "train.quantize fine-tunes its student as it is, and network_g is not the same"
+            raise InputError(f"methods.{method}.start_from", earlier.method, problem, "Give both the same network_g.")
+        return {"path": {"pretrain_network_g": weights, "param_key_g": key}}
     if train.get("model_type") not in model_types():
         problem = (
             f"a student is cut from another by {model_types()[0]} alone, and the row's file is one of another model"
         )
         remedy = "Name e.g. student_slice.yml, which needs no distillation terms."
         raise InputError(f"methods.{method}.start_from", earlier.method, problem, remedy)
-    assert earlier.train is not None
-    weights, key = weights_of(earlier.train)
     other = {"network_g": earlier.train["network_g"], "pretrain_network_g": weights, "param_key_g": key}
     return {"student": {"init": "teacher_slice", "cut_from": other}}
 

@@ -69,7 +69,9 @@ class Method(_Section):
     cache: Optional[str] = None
     """Which of ``caches`` the teacher's images come from; without one it runs live."""
     start_from: Optional[str] = None
-    """Row from whose student, of the same seed, this row's is cut (``student.cut_from``); that row is run first."""
+    """Row from whose student, of the same seed, this row's is cut (``student.cut_from``); that row is run first.
+
+    With ``train.quantize``, this row's is that student, fine-tuned in INT8 (``path.pretrain_network_g``)."""
     group: str = "main"
     budget: Optional[str] = None
     """Name of the row in the plot of PSNR against CPU time; without one it is not in it."""

@@ -114,6 +114,24 @@ def test_rows_that_start_from_each_other_are_checked_before_there_are_weights(st
     assert error.count("\n") == 1
 
 
+def test_a_row_in_int8_is_checked_before_there_are_weights(start):
+    int8 = {"train": {"quantize": {"observe": 1, "freeze": 2}}}
+    content = changed("methods.qat", {"file": "distill.yml", "start_from": "live", "set": int8})
+    code, error, started = start(content)
+    assert (code, error) == (1, "error: stopped\n")
+    int8["train"]["quantize"] = {"float_layers": ["conv_frist"]}
+    code, error, _ = start(content)
+    assert code == 2 and len(started) == 1 + 5 * 3
+    assert error.startswith("error: methods.qat: train.quantize.float_layers = 'conv_frist'")
+
+
+def test_a_row_in_int8_without_weights_to_start_from_is_refused(start):
+    content = changed("methods.qat", {"file": "distill.yml", "set": {"train": {"quantize": {}}}})
+    code, error, started = start(content)
+    assert code == 2 and not started
+    assert error.startswith("error: methods.qat: path.pretrain_network_g is missing: train.quantize fine-tunes")
+
+
 def test_a_row_of_several_teachers_is_checked_before_there_are_weights(start):
     teachers = {"a": {"network_t": tiny.TEACHER}, "b": {"network_t": {**tiny.TEACHER, "num_feat": 9}}}
     for name, run in (("a", "teacher"), ("b", "larger_s0")):

@@ -10,9 +10,9 @@ import torch
 from srkd_plugin.cli.main import main
 from srkd_plugin.export import int8
 from srkd_plugin.networks.build import build_described
+from srkd_plugin.options.int8_network import described
 from srkd_plugin.options.sections import QuantizeSection
 from srkd_plugin.quantization.fake_quant import scale_and_zero
-from srkd_plugin.quantization.int8_student_arch import described
 from srkd_plugin.quantization.verify import Difference, difference
 from srkd_plugin.runtimes.opening import open_model
 

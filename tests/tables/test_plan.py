@@ -123,6 +123,30 @@ def test_a_row_that_starts_from_another_row_is_cut_from_its_student_of_the_same_
     assert (runs["t_none_s1"].after, runs["t_none_s1"].stage) == ((), 0)
 
 
+INT8 = {"file": "quantize_cl_l1.yml", "start_from": "output", "set": {"network_g": {"num_feat": 128}}}
+
+
+def test_a_row_in_int8_goes_on_from_the_student_that_it_starts_from_and_is_tested_in_int8(write):
+    file = write(chained(qat=INT8))
+    runs = {run.name: run for run in plan.plan_runs(plan.read_table(file), file)}
+    output, qat = runs["t_output_s1"], runs["t_qat_s1"]
+    assert qat.train["path"]["pretrain_network_g"] == output.test["path"]["pretrain_network_g"]
+    assert qat.train["path"]["param_key_g"] == "params_ema" and "student" not in qat.train
+    assert (qat.after, qat.stage) == (("t_output_s1", "t_teacher"), 2)
+    assert qat.train["network_g"] == output.train["network_g"]
+    tested = {"type": "Int8Student", "network": output.train["network_g"], "float_layers": [], "weight_bits": 8}
+    assert qat.test["network_g"] == tested
+
+
+def test_a_control_of_a_row_in_int8_starts_from_the_same_student_in_float(write):
+    without = {**INT8["set"], "path": {"pretrain_network_g": None}, "train": {"quantize": None}}
+    file = write(chained(alike={**INT8, "set": without}))
+    runs = {run.name: run for run in plan.plan_runs(plan.read_table(file), file)}
+    alike, weights = runs["t_alike_s1"], runs["t_output_s1"].test["path"]["pretrain_network_g"]
+    assert alike.train["student"]["cut_from"]["pretrain_network_g"] == weights
+    assert alike.test["network_g"] == alike.train["network_g"]
+
+
 def test_a_row_that_names_the_weights_of_another_run_comes_after_it(write):
     weights = "experiments/t_none_s0/models/net_g_latest.pth"
     further = {"file": "student_edsr_m.yml", "set": {"path": {"pretrain_network_g": weights}}}
@@ -152,6 +176,10 @@ CIRCLE = {"set": {"path": {"pretrain_network_g": "experiments/t_further_s0/model
         (
             {"half": {"file": "student_edsr_m.yml", "start_from": "output"}},
             "methods.half.start_from = 'output': a student is cut from another by DistillModel alone",
+        ),
+        (
+            {"half": {"file": "quantize_cl_l1.yml", "start_from": "output"}},
+            "methods.half.start_from = 'output': train.quantize fine-tunes .*, and network_g is not the same",
         ),
         ({"further": {"file": "student_edsr_m.yml", **CIRCLE}, "none": {"file": "student_edsr_m.yml"}}, None),
     ],
