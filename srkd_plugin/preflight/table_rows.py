@@ -79,7 +79,9 @@ def _training_warnings(run: Run, made: Collection[str], root: Path, parse: Parse
     check_model_type(opt.get("model_type", MISSING))
     if ours:
         has_caches = all(os.path.exists(root / cache) for cache in run.caches)
-        has_weights = options["path"].get("pretrain_network_g") == run.train["path"].get("pretrain_network_g")
+        path = run.train.get("path")
+        start = path.get("pretrain_network_g") if isinstance(path, dict) else None
+        has_weights = not _is_yet_to_be_made(start, made, root)
         warnings = run_checks.check(opt, has_caches, has_weights).warnings
     else:
         warnings = check_stock_run(opt).warnings

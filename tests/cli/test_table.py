@@ -125,6 +125,13 @@ def test_a_row_in_int8_is_checked_before_there_are_weights(start):
     assert error.startswith("error: methods.qat: train.quantize.float_layers = 'conv_frist'")
 
 
+@pytest.mark.parametrize("path", [None, "experiments"])
+def test_a_row_without_a_section_of_paths_is_refused(start, path):
+    code, error, started = start(changed("methods.live.set.path", path))
+    assert code == 2 and not started and error.count("\n") == 1
+    assert error.startswith("error: methods.live"), error
+
+
 def test_a_row_in_int8_without_weights_to_start_from_is_refused(start):
     content = changed("methods.qat", {"file": "distill.yml", "set": {"train": {"quantize": {}}}})
     code, error, started = start(content)
