@@ -35,7 +35,7 @@ from typing import Any, Optional
 
 from pydantic import BaseModel
 
-from srkd_plugin.errors import MISSING, InputError
+from srkd_plugin.errors import MISSING, InputError, OptionsError
 from srkd_plugin.options.int8_network import as_trained
 from srkd_plugin.options.registered_names import model_types
 from srkd_plugin.options.validate import check_section
@@ -206,10 +206,6 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
         path = {"pretrain_network_t": weights, "param_key_t": param_key}
         train = merge(train, {"path": path, "network_t": teacher.test["network_g"]}, TEACHER)
         train = merge(train, table.distill, "distill")
-    if row.start_from is not None:
-        earlier = _student_run(table, options, teacher, row.start_from, seed)
-        start = _start_from(earlier, method, train, merge(train, row.set, f"methods.{method}.set"))
-        train = merge(train, start, f"methods.{method}.start_from")
     flags: Sequence[str] = ()
     if row.cache is not None:
         cached = {
@@ -217,10 +213,18 @@ def _student_run(table: Table, options: OptionsFiles, teacher: Run, method: str,
             "dataroot_teacher": _cache_of(table, row.cache, merge(train, row.set, "set")),
         }
         train, flags = merge(train, {"datasets": {"train": cached}}, "caches"), table.caches[row.cache].flags
-    train = merge(train, row.set, f"methods.{method}.set")
+    before, train = train, merge(train, row.set, f"methods.{method}.set")
     require_training(f"methods.{method}", row.file, train)
+    if row.start_from is not None:
+        earlier = _student_run(table, options, teacher, row.start_from, seed)
+        start = _start_from(earlier, method, before, train)
+        train = merge(merge(before, start, f"methods.{method}.start_from"), row.set, f"methods.{method}.set")
     train.update(name=name, manual_seed=seed)
-    return Run(method, seed, name, train, _test(table, options, name, as_trained(train), weights_of(train)), flags)
+    try:
+        network = as_trained(train)
+    except OptionsError as error:
+        raise InputError(f"methods.{method}: {error.key}", error.value, error.problem, error.remedy) from error
+    return Run(method, seed, name, train, _test(table, options, name, network, weights_of(train)), flags)
 
 
 def _cache_of(table: Table, cache: str, train: Mapping[str, Any]) -> Any:

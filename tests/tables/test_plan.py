@@ -138,6 +138,18 @@ def test_a_row_in_int8_goes_on_from_the_student_that_it_starts_from_and_is_teste
     assert qat.test["network_g"] == tested
 
 
+def test_a_row_whose_file_reads_a_cache_starts_from_another_with_the_cache_of_the_table(write):
+    best = {"file": "recipe_best.yml", "start_from": "output", "cache": "plain"}
+    content = chained(best=best)
+    content["caches"] = {"plain": ["--with-images"]}
+    file = write(content)
+    runs = {run.name: run for run in plan.plan_runs(plan.read_table(file), file)}
+    best, output = runs["t_best_s1"], runs["t_output_s1"]
+    assert best.caches == {"tables/t/cache_plain.lmdb": []}
+    weights = output.test["path"]["pretrain_network_g"]
+    assert best.train["student"]["cut_from"]["pretrain_network_g"] == weights
+
+
 def test_a_control_of_a_row_in_int8_starts_from_the_same_student_in_float(write):
     without = {**INT8["set"], "path": {"pretrain_network_g": None}, "train": {"quantize": None}}
     file = write(chained(alike={**INT8, "set": without}))
@@ -181,6 +193,11 @@ CIRCLE = {"set": {"path": {"pretrain_network_g": "experiments/t_further_s0/model
             {"half": {"file": "quantize_cl_l1.yml", "start_from": "output"}},
             "methods.half.start_from = 'output': train.quantize fine-tunes .*, and network_g is not the same",
         ),
+        (
+            {"half": {**INT8, "set": {**INT8["set"], "train": {"quantize": {"bits": 4}}}}},
+            "methods.half: train.quantize.bits = 4",
+        ),
+        ({"half": {**INT8, "set": {"train": None}}}, "methods.half: train "),
         ({"further": {"file": "student_edsr_m.yml", **CIRCLE}, "none": {"file": "student_edsr_m.yml"}}, None),
     ],
 )
