@@ -18,7 +18,7 @@ from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.report import LAST_QUARTER_NOTE, NOTE, TIMES_NOTE, as_json
 from srkd_plugin.tables.results import BICUBIC
 from srkd_plugin.tables.table_sections import TEACHER, Group, Table
-from srkd_plugin.tables.validation_curves import mean_curve
+from srkd_plugin.tables.validation_curves import mean_curves
 
 TEMPLATE = "table.html.j2"
 PANELS = 3
@@ -183,7 +183,8 @@ def _chart(source: Source, names: Sequence[str]) -> Optional[Chart]:
     table = source.table
     baselines = [table.baseline_of(name) for name in names]
     shown = dict.fromkeys([*baselines, *names])
-    return line_chart({table.label_of(name): dict(mean_curve(source.results, name)) for name in shown})
+    curves = mean_curves(source.results)
+    return line_chart({table.label_of(name): dict(curves.get(name, ())) for name in shown})
 
 
 def _pairs(table: Table, figures: Json) -> list[dict[str, Any]]:

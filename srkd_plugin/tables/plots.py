@@ -11,7 +11,7 @@ from srkd_plugin.tables.paired_stats import PsnrTable
 from srkd_plugin.tables.plan import Run
 from srkd_plugin.tables.results import Results
 from srkd_plugin.tables.table_sections import TEACHER, Table
-from srkd_plugin.tables.validation_curves import curves_by_run, mean_curve
+from srkd_plugin.tables.validation_curves import curves_by_run, mean_curves
 from srkd_plugin.utils.figures import plain, save_figure
 
 MAIN = "main"
@@ -45,10 +45,10 @@ def draw_gains(table: Table, psnr: PsnrTable, file: Path) -> None:
 def draw_curves(table: Table, results: Results, file: Path) -> None:
     """Draw the validation PSNR of the main group's methods against iterations, the mean over the seeds."""
     figure, axes = _figure(1, 1, width=7.0, height=4.2)
-    axis, lowest = axes[0][0], []
+    axis, lowest, curves = axes[0][0], [], mean_curves(results)
     for method, row in table.methods.items():
-        curve = mean_curve(results, method) if row.group == MAIN else ()
-        if curve:
+        curve = curves.get(method, ())
+        if curve and row.group == MAIN:
             axis.plot(*zip(*curve), marker=".", label=plain(table.label_of(method)))
             lowest.append((curve[-1][1], curve[0][1]))
     if lowest:

@@ -28,19 +28,17 @@ def curves_by_run(results: Results) -> dict[tuple[str, int], Curve]:
     return {run: list(curve.items()) for run, curve in found.items()}
 
 
-def mean_curve(results: Results, method: str) -> Curve:
-    """The mean over a method's seeds; at each iteration over those that were validated there.
+def mean_curves(results: Results) -> dict[str, Curve]:
+    """The mean over the seeds by row, the teacher's too; at each iteration over those that were validated there.
 
     Args:
-        results: Validations in any order.
-        method: A row, or the teacher; the curve of one that has none is empty.
+        results: Validations in any order; rows without are left out.
     """
-    points: dict[int, list[float]] = {}
-    for (row, _), curve in curves_by_run(results).items():
-        if row == method:
-            for iteration, psnr in curve:
-                points.setdefault(iteration, []).append(psnr)
-    return [(iteration, fmean(points[iteration])) for iteration in sorted(points)]
+    points: dict[str, dict[int, list[float]]] = {}
+    for (method, _), curve in curves_by_run(results).items():
+        for iteration, psnr in curve:
+            points.setdefault(method, {}).setdefault(iteration, []).append(psnr)
+    return {method: [(i, fmean(found[i])) for i in sorted(found)] for method, found in points.items()}
 
 
 def gain_of_last_quarter(curve: Curve) -> Optional[float]:

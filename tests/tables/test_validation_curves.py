@@ -6,7 +6,7 @@ import pytest
 from srkd_plugin.tables.report import as_json, markdown
 from srkd_plugin.tables.results import CurvePoint, Results
 from srkd_plugin.tables.table_sections import BenchmarkSet, Method, Table, TeacherRow
-from srkd_plugin.tables.validation_curves import curves_by_run, gain_of_last_quarter, last_quarters, mean_curve
+from srkd_plugin.tables.validation_curves import curves_by_run, gain_of_last_quarter, last_quarters, mean_curves
 
 
 @pytest.fixture
@@ -46,8 +46,9 @@ def test_of_two_validations_at_one_iteration_the_last_counts():
 def test_a_mean_curve_is_over_the_seeds_that_were_validated_there():
     points = [(0, 500, 29.0), (0, 500, 30.0), (1, 1000, 32.0), (1, 500, 31.0), (0, 1000, 31.0), (0, 1500, 33.0)]
     results = Results([], [*(CurvePoint("none", *point) for point in points), CurvePoint("fast", 0, 500, 9.0)], [])
-    assert mean_curve(results, "none") == [(500, 30.5), (1000, 31.5), (1500, 33.0)]  # of two at 500 the last counts
-    assert mean_curve(results, "teacher") == []
+    curves = mean_curves(results)
+    assert curves["none"] == [(500, 30.5), (1000, 31.5), (1500, 33.0)]  # of two at 500 the last counts
+    assert curves["fast"] == [(500, 9.0)] and "teacher" not in curves
 
 
 def test_rows_have_the_mean_over_their_seeds_and_the_report_says_it(table):
